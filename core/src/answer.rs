@@ -1,0 +1,413 @@
+//! Memberspot's answers: from status, headers and body to what they mean. Pure; shapes that drift are accepted as far as
+//! they still say what was asked.
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{
+    error::{Effect, Trouble},
+    json::{Json, Object},
+    wit::types::FailureCode,
+};
+
+/// At most this many of Memberspot's messages are passed on,
+const MOST_DETAILS: usize = 20;
+/// each of at most this many bytes.
+const LONGEST_DETAIL: usize = 500;
+/// Memberspot's acknowledgements are a word such as `ok`; a longer text is somebody else's page.
+const LONGEST_ACKNOWLEDGEMENT: usize = 64;
+/// A login token is a JSON Web Token at the most.
+const LONGEST_TOKEN: usize = 8192;
+
+/// An answer that has arrived completely.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers; names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, which is text.
+    pub body: String,
+}
+
+/// The body is not what was promised; says what was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+impl Answer {
+    /// Whether the status is 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..=299).contains(&self.status)
+    }
+
+    /// The value of a header; `name` in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A bare entity, or one wrapped in an object under `wrapper` or `data`.
+    pub fn entity<T>(&self, what: &'static str, wrapper: &str, read: impl Fn(Json<'_>) -> Option<T>) -> Result<T, Malformed> {
+        let json = Json::parse(&self.body).ok_or(Malformed(what))?;
+        let wrapped = || json.object()?.get(&[wrapper, "data"]).and_then(&read);
+        read(json).or_else(wrapped).ok_or(Malformed(what))
+    }
+
+    /// A list, bare or wrapped, and the token of the next page.
+    pub fn list<T>(&self, what: &'static str, read: impl Fn(Json<'_>) -> Option<T>) -> Result<Page<T>, Malformed> {
+        let json = Json::parse(&self.body).ok_or(Malformed(what))?;
+        let (items, next) = unwrap_list(json).ok_or(Malformed(what))?;
+        let items = items.into_iter().map(|item| read(item).ok_or(Malformed(what))).collect::<Result<_, _>>()?;
+        Ok(Page { items, next })
+    }
+
+    /// The acknowledgement of a write: an empty body, JSON of any shape, or a word such as `ok`. Reads the object where
+    /// there is one. A page of somebody else's (a proxy's, a captive portal's) is none.
+    pub fn acknowledgement(&self) -> Result<Option<Object<'_>>, Malformed> {
+        let body = self.body.trim();
+        match Json::parse(body) {
+            Some(json) => Ok(json.object()),
+            None if body.len() <= LONGEST_ACKNOWLEDGEMENT && !body.contains(['<', '{', '[']) => Ok(None),
+            None => Err(Malformed("an acknowledgement")),
+        }
+    }
+
+    /// The acknowledged entity's JSON text; empty where there is none.
+    pub fn raw_object(&self) -> String {
+        if Json::parse(&self.body).and_then(Json::object).is_some() { self.body.trim().to_owned() } else { String::new() }
+    }
+
+    /// A login token, and the address that logs in with it: an object, a JSON text, or the bare token.
+    pub fn login_token(&self) -> Result<(String, Option<String>), Malformed> {
+        let promised = Malformed("a login token");
+        let body = self.body.trim();
+        let (token, url) = match Json::parse(body) {
+            Some(json) => match json.object() {
+                Some(object) => {
+                    let inner = object.get(&["data"]).and_then(Json::object);
+                    let object = inner.unwrap_or(object);
+                    (object.text(&["token", "loginToken"]).ok_or(promised)?, object.text(&["loginUrl", "login_url", "url"]))
+                }
+                None => (json.text().ok_or(promised)?, None),
+            },
+            None => (body.to_owned(), None),
+        };
+        let fits = |c: char| c.is_ascii_graphic() && !"<>{}\"".contains(c);
+        if token.is_empty() || token.len() > LONGEST_TOKEN || !token.chars().all(fits) {
+            return Err(promised);
+        }
+        Ok((token, url))
+    }
+
+    /// What is wrong with an answer whose status is not 2xx.
+    pub fn trouble(&self) -> Trouble {
+        let details = self.messages();
+        let unknown_route = details.first().is_some_and(|message| is_unknown_route(message));
+        let retry_after_ms = self.header("retry-after").and_then(|value| retry_after_ms(value, self.header("date")));
+        let (code, passing, effect, sentence) = match self.status {
+            300..=399 => (
+                FailureCode::InvalidResponse,
+                false,
+                Effect::Possible,
+                "a redirect, which is never followed; check the base URL",
+            ),
+            401 => {
+                (FailureCode::Unauthorized, false, Effect::None, "the API key is not accepted; check it, or create a new one")
+            }
+            403 => (FailureCode::Forbidden, false, Effect::None, "the call is refused; the plan may not include it"),
+            404 if unknown_route => {
+                (FailureCode::NotFound, false, Effect::None, "there is no such route; check the base URL and the path")
+            }
+            404 => (FailureCode::NotFound, false, Effect::None, "what the call is about does not exist"),
+            408 => (FailureCode::TimedOut, true, Effect::Possible, "the request took too long"),
+            409 => (FailureCode::Conflict, false, Effect::None, "the call contradicts the present state"),
+            413 => (FailureCode::TooLarge, false, Effect::None, "the request is too large"),
+            429 => (FailureCode::RateLimited, true, Effect::None, "too many requests; wait before the next one"),
+            400..=499 => (FailureCode::Rejected, false, Effect::None, "the request is refused; the details say why"),
+            503 if retry_after_ms.is_some() => {
+                (FailureCode::Unavailable, true, Effect::None, "the service is busy; wait before the next request")
+            }
+            504 => (FailureCode::TimedOut, true, Effect::Possible, "the request took too long"),
+            500..=599 => (FailureCode::Unavailable, true, Effect::Possible, "the service has a fault at present"),
+            _ => (FailureCode::InvalidResponse, false, Effect::Possible, "this status is not one that was promised"),
+        };
+        Trouble {
+            code,
+            message: format!("Memberspot answered {}: {sentence}", self.status),
+            passing,
+            effect,
+            status: Some(self.status),
+            retry_after_ms,
+            details,
+        }
+    }
+
+    /// Whether a 404 comes from the route itself and says that what was asked for does not exist: NestJS's own shape, and
+    /// not its answer to an unknown route. A stranger's 404 (a proxy's, another server's) has another shape.
+    pub fn is_missing(&self) -> bool {
+        let says_404 = || Json::parse(&self.body)?.object()?.get(&["statusCode"])?.whole();
+        self.status == 404
+            && says_404() == Some(404_u16)
+            && !self.messages().first().is_some_and(|message| is_unknown_route(message))
+    }
+
+    /// Memberspot's own messages, from `message`, which is a text or a list of texts, else from `error`.
+    fn messages(&self) -> Vec<String> {
+        let object = Json::parse(&self.body).and_then(Json::object);
+        let Some(message) = object.and_then(|object| object.get(&["message", "error"])) else { return vec![] };
+        let texts = message.list().unwrap_or_else(|| vec![message]);
+        texts.into_iter().filter_map(Json::text).take(MOST_DETAILS).map(shortened).collect()
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, PartialEq)]
+pub struct Page<T> {
+    /// Its items.
+    pub items: Vec<T>,
+    /// The token of the next page.
+    pub next: Option<String>,
+}
+
+/// The items of a list and the token of the next page. The list is bare, or in an object: under one of the names that are
+/// known, or under whatever name, where the object holds one list only; or one level deeper, under `data`.
+fn unwrap_list(json: Json<'_>) -> Option<(Vec<Json<'_>>, Option<String>)> {
+    if let Some(items) = json.list() {
+        return Some((items, None));
+    }
+    let object = json.object()?;
+    let next = object.get(&["nextPage", "next_page"]).filter(|next| next.flag().is_none()).and_then(Json::text);
+    let next = next.filter(|next| !next.is_empty());
+    let named = object.get(&["users", "data", "offers", "properties", "results", "progress"]);
+    if let Some(items) = named.and_then(Json::list) {
+        return Some((items, next));
+    }
+    if let Some(inner) = object.get(&["data"]).filter(|inner| inner.object().is_some()) {
+        // One level only: `data` within `data` is nothing that was ever seen.
+        let within = inner.object()?;
+        let items = within.get(&["users", "offers", "properties", "results", "progress", "items"]).and_then(Json::list)?;
+        return Some((items, next.or_else(|| within.text(&["nextPage", "next_page"]))));
+    }
+    let mut lists = object.members().filter_map(|(_, value)| value.list());
+    let only = lists.next()?;
+    lists.next().is_none().then_some((only, next))
+}
+
+fn is_unknown_route(message: &str) -> bool {
+    ["GET", "POST", "PUT", "PATCH", "DELETE"].iter().any(|method| {
+        message.strip_prefix("Cannot ").and_then(|rest| rest.strip_prefix(method)).is_some_and(|rest| rest.starts_with(" /"))
+    })
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > LONGEST_DETAIL {
+        text.truncate(text.floor_char_boundary(LONGEST_DETAIL - '…'.len_utf8()));
+        text.push('…');
+    }
+    text
+}
+
+/// Milliseconds to wait, from `Retry-After`: a number of seconds, or a date, which is read against the answer's own `Date`
+/// since there is no clock here to compare it with. What cannot be read, or is in the past, asks for nothing.
+fn retry_after_ms(value: &str, date: Option<&str>) -> Option<u32> {
+    let value = value.trim();
+    let milliseconds = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit mean a very long time, not none.
+        value.parse::<u64>().unwrap_or(u64::MAX).saturating_mul(1000)
+    } else {
+        let wait = http_date(value)?.checked_sub(http_date(date?)?)?;
+        u64::try_from(wait).ok()?.saturating_mul(1000)
+    };
+    Some(u32::try_from(milliseconds).unwrap_or(u32::MAX))
+}
+
+/// Seconds since 1970 of an HTTP date, in the one form that servers may send (RFC 9110, section 5.6.7), such as
+/// `Sat, 21 Nov 2026 10:00:00 GMT`. The two forms that are obsolete since 1999 are not read.
+fn http_date(text: &str) -> Option<i64> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+    let mut parts = text.split(' ');
+    let (_weekday, day, month, year, time, zone) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let month = MONTHS.iter().position(|name| *name == month)?.checked_add(1)?;
+    if zone != "GMT" || parts.next().is_some() {
+        return None;
+    }
+    // The same moment, spelled for the one parser of dates that is here.
+    let moment = OffsetDateTime::parse(&format!("{year}-{month:02}-{day}T{time}Z"), &Rfc3339).ok()?;
+    Some(moment.unix_timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entity;
+
+    fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Answer { status, headers, body: body.to_owned() }
+    }
+
+    fn ok(body: &str) -> Answer {
+        answer(200, &[], body)
+    }
+
+    #[test]
+    fn lists_arrive_bare_or_wrapped() {
+        let ids = |body: &str| ok(body).list("offers", entity::offer).map(|page| (page.items.len(), page.next));
+        let next = |token: &str| Some(token.to_owned());
+        for (body, expected) in [
+            (r#"[]"#, (0, None)),
+            (r#"[{"id":"o1"},{"id":"o2"}]"#, (2, None)),
+            (r#"{"offers":[{"id":"o1"}]}"#, (1, None)),
+            (r#"{"data":[{"id":"o1"}],"nextPage":"t"}"#, (1, next("t"))),
+            (r#"{"results":[],"next_page":"t"}"#, (0, next("t"))),
+            (r#"{"users":[],"nextPage":null}"#, (0, None)),
+            (r#"{"users":[],"nextPage":""}"#, (0, None)),
+            (r#"{"users":[],"nextPage":false}"#, (0, None)),
+            (r#"{"users":[],"nextPage":17}"#, (0, next("17"))),
+            (r#"{"users":[],"nextPage":null,"next_page":"u"}"#, (0, next("u"))),
+            (r#"{"data":{"offers":[{"id":"o1"}],"nextPage":"t"}}"#, (1, next("t"))),
+            (r#"{"whatever":[{"id":"o1"}],"total":1}"#, (1, None)),
+        ] {
+            assert_eq!(ids(body), Ok(expected), "{body}");
+        }
+        for body in
+            ["", "ok", "{}", "null", "1", "[1]", r#"[{"id":null}]"#, r#"{"a":[],"b":[]}"#, "<html></html>", r#"[{"id":"o1"}"#]
+        {
+            assert_eq!(ids(body), Err(Malformed("offers")), "{body}");
+        }
+    }
+
+    #[test]
+    fn entities_arrive_bare_or_wrapped() {
+        for body in [
+            r#"{"uid":"u","email":"a@b.de"}"#,
+            r#"{"user":{"uid":"u","email":"a@b.de"}}"#,
+            r#"{"data":{"uid":"u","email":"a@b.de"}}"#,
+        ] {
+            assert_eq!(ok(body).entity("a member", "user", entity::user).map(|user| user.uid), Ok("u".to_owned()));
+        }
+        assert!(ok("{}").entity("a member", "user", entity::user).is_err());
+    }
+
+    #[test]
+    fn acknowledgements() {
+        for body in ["", " \n", "ok", "OK", "\"ok\"", "true", "{}", "[]", "null", r#"{"email":"a@b.de"}"#] {
+            assert!(ok(body).acknowledgement().is_ok(), "{body}");
+        }
+        for body in ["<html></html>", "<!doctype html>", r#"{"email":"#, &"word ".repeat(20)] {
+            assert!(ok(body).acknowledgement().is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn login_tokens_arrive_in_any_shape() {
+        let url = Some("https://x.de/?t=abc".to_owned());
+        for (body, expected) in [
+            ("abc", ("abc", None)),
+            ("\"abc\"", ("abc", None)),
+            (r#"{"token":"abc"}"#, ("abc", None)),
+            (r#"{"token":"abc","loginUrl":"https://x.de/?t=abc"}"#, ("abc", url.clone())),
+            (r#"{"data":{"token":"abc","loginUrl":"https://x.de/?t=abc"}}"#, ("abc", url)),
+        ] {
+            assert_eq!(ok(body).login_token(), Ok((expected.0.to_owned(), expected.1)), "{body}");
+        }
+        for body in
+            ["", "{}", "[]", "null", "<html>", "not a token", "\"\"", r#"{"token":""}"#, r#"{"token":{}}"#, "{\"token\":"]
+        {
+            assert!(ok(body).login_token().is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_status_has_one_meaning() {
+        use {Effect::*, FailureCode::*};
+        for (status, code, passing, effect) in [
+            (302, InvalidResponse, false, Possible),
+            (304, InvalidResponse, false, Possible),
+            (400, Rejected, false, None),
+            (401, Unauthorized, false, None),
+            (402, Rejected, false, None),
+            (403, Forbidden, false, None),
+            (404, NotFound, false, None),
+            (405, Rejected, false, None),
+            (408, TimedOut, true, Possible),
+            (409, Conflict, false, None),
+            (413, TooLarge, false, None),
+            (422, Rejected, false, None),
+            (429, RateLimited, true, None),
+            (500, Unavailable, true, Possible),
+            (502, Unavailable, true, Possible),
+            (503, Unavailable, true, Possible),
+            (504, TimedOut, true, Possible),
+            (599, Unavailable, true, Possible),
+            (100, InvalidResponse, false, Possible),
+            (700, InvalidResponse, false, Possible),
+        ] {
+            let trouble = answer(status, &[], "<html>").trouble();
+            assert_eq!((trouble.code, trouble.passing, trouble.effect), (code, passing, effect), "{status}");
+            assert_eq!((trouble.status, trouble.retry_after_ms, trouble.details.len()), (Some(status), Option::None, 0));
+        }
+        let busy = answer(503, &[("retry-after", "2")], "").trouble();
+        assert_eq!((busy.effect, busy.retry_after_ms), (None, Some(2000)));
+    }
+
+    #[test]
+    fn messages_are_passed_on_and_bounded() {
+        let details = |body: &str| answer(400, &[], body).trouble().details;
+        assert_eq!(details(r#"{"statusCode":400,"message":["a","b"],"error":"Bad Request"}"#), ["a", "b"]);
+        assert_eq!(details(r#"{"statusCode":400,"message":"a","error":"Bad Request"}"#), ["a"]);
+        assert_eq!(details(r#"{"error":"Bad Request"}"#), ["Bad Request"]);
+        assert_eq!(details(r#"{"message":{"deep":1}}"#), [""; 0]);
+        assert_eq!(details("<html>"), [""; 0]);
+        let many = serde_json::json!({"message": vec!["ä".repeat(1000); 50]}).to_string();
+        assert_eq!(details(&many).len(), MOST_DETAILS);
+        assert!(details(&many).iter().all(|detail| detail.len() <= LONGEST_DETAIL && detail.ends_with('…')));
+    }
+
+    #[test]
+    fn a_missing_member_is_told_from_a_missing_route() {
+        let missing = |body: &str| answer(404, &[], body).is_missing();
+        assert!(missing(r#"{"statusCode":404,"message":"User not found","error":"Not Found"}"#));
+        assert!(missing(r#"{"statusCode":404,"message":["User not found"]}"#));
+        assert!(missing(r#"{"statusCode":404}"#));
+        assert!(!missing(r#"{"statusCode":404,"message":"Cannot GET /v1/users/find-by-mail/a@b.de","error":"Not Found"}"#));
+        assert!(!missing(r#"{"message":"no Route matched with those values"}"#));
+        assert!(!missing("<html>404</html>"));
+        assert!(!missing(""));
+        assert!(!answer(400, &[], r#"{"statusCode":404}"#).is_missing());
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let date = Some("Sat, 21 Nov 2026 10:00:00 GMT");
+        assert_eq!(retry_after_ms("3", None), Some(3000));
+        assert_eq!(retry_after_ms("0", None), Some(0));
+        assert_eq!(retry_after_ms(" 3 ", None), Some(3000));
+        assert_eq!(retry_after_ms("99999999999999999999999", None), Some(u32::MAX));
+        assert_eq!(retry_after_ms("Sat, 21 Nov 2026 10:00:30 GMT", date), Some(30_000));
+        assert_eq!(retry_after_ms("Sat, 21 Nov 2026 09:59:00 GMT", date), None);
+        assert_eq!(retry_after_ms("Sat, 21 Nov 2026 10:00:30 GMT", None), None);
+        for value in ["", "-1", "1.5", "soon", "3s"] {
+            assert_eq!(retry_after_ms(value, date), None, "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_decoding_panic(status in any::<u16>(), body in ".*|[\\[\\]{}\":,a-z0-9. ]{0,60}", retry in ".*") {
+            let answer = answer(status, &[("retry-after", &retry), ("date", &retry)], &body);
+            let _ = answer.trouble();
+            let _ = answer.is_missing();
+            let _ = answer.list("x", entity::user);
+            let _ = answer.list("x", entity::offer);
+            let _ = answer.entity("x", "user", entity::user);
+            let _ = answer.login_token();
+            let _ = answer.acknowledgement().is_ok();
+            let raw = answer.raw_object();
+            let looks_like_one = raw.is_empty() || raw.starts_with('{');
+            prop_assert!(looks_like_one, "{}", raw);
+        }
+    }
+}

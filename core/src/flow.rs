@@ -1,0 +1,15 @@
+//! Functions that take more than one request.
+
+use crate::{
+    client::Client,
+    request::properties,
+    transport::Transport,
+    wit::{properties::SetPropertiesRequest, types::Error},
+};
+
+/// `properties.set-properties`: looks the names up, once for all of them, and sets the values.
+pub async fn set_properties(client: &Client<impl Transport>, request: &SetPropertiesRequest) -> Result<(), Error> {
+    properties::check(request)?;
+    let known = if properties::needs_look_up(request) { client.call(properties::look_up_properties()).await? } else { vec![] };
+    client.call(properties::set_properties(request, &known)?).await
+}

@@ -1,0 +1,171 @@
+//! Reading JSON that may drift: what is there is taken, what is not is absent, and the text stays as it was sent.
+//!
+//! Objects and lists are split into the texts of their members, one level at a time and only as deep as someone asks:
+//! serde_json skips over a value without recursion, so nesting of any depth needs no stack.
+
+use std::{borrow::Cow, str::FromStr};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+/// A JSON value, as the text that was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Json<'a>(&'a RawValue);
+
+impl<'a> Json<'a> {
+    /// Checks that a text is JSON.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok().map(Self)
+    }
+
+    /// The value's own text.
+    pub fn raw(self) -> &'a str {
+        self.0.get()
+    }
+
+    /// The members of an object.
+    pub fn object(self) -> Option<Object<'a>> {
+        self.raw().starts_with('{').then(|| serde_json::from_str(self.raw()).ok()).flatten()
+    }
+
+    /// The items of a list.
+    pub fn list(self) -> Option<Vec<Self>> {
+        let items: Vec<&RawValue> = self.raw().starts_with('[').then(|| serde_json::from_str(self.raw()).ok()).flatten()?;
+        Some(items.into_iter().map(Self).collect())
+    }
+
+    /// A text; a number or a truth value counts as one, since ids are sometimes sent so.
+    pub fn text(self) -> Option<String> {
+        match self.raw().as_bytes().first()? {
+            b'"' => serde_json::from_str(self.raw()).ok(),
+            b'-' | b'0'..=b'9' | b't' | b'f' => Some(self.raw().to_owned()),
+            _ => None,
+        }
+    }
+
+    /// A whole number; a text that holds one counts.
+    pub fn whole<T: FromStr>(self) -> Option<T> {
+        self.raw().trim_matches('"').parse().ok()
+    }
+
+    /// A truth value; a text that holds one counts.
+    pub fn flag(self) -> Option<bool> {
+        self.raw().trim_matches('"').parse().ok()
+    }
+
+    /// Whether the value is `null`.
+    pub fn is_null(self) -> bool {
+        self.raw() == "null"
+    }
+}
+
+/// The members of a JSON object, in order.
+#[derive(Debug)]
+pub struct Object<'a>(Vec<(Key<'a>, &'a RawValue)>);
+
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Object<'a> {
+    /// The value of the first of these names that is there and not `null`. Where the object has a name twice, the last one
+    /// counts, as in JavaScript.
+    pub fn get(&self, names: &[&str]) -> Option<Json<'a>> {
+        let last = |name: &&str| self.0.iter().rev().find(|(key, _)| key.0 == *name).map(|(_, value)| Json(value));
+        names.iter().filter_map(last).find(|value| !value.is_null())
+    }
+
+    /// The members, in order.
+    pub fn members(&self) -> impl Iterator<Item = (&str, Json<'a>)> {
+        self.0.iter().map(|(key, value)| (key.0.as_ref(), Json(value)))
+    }
+
+    /// A text that is not empty.
+    pub fn text(&self, names: &[&str]) -> Option<String> {
+        self.get(names)?.text().filter(|text| !text.is_empty())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::with_capacity(8);
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Object(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn object(text: &str) -> Object<'_> {
+        Json::parse(text).and_then(Json::object).unwrap()
+    }
+
+    #[test]
+    fn the_first_name_that_has_a_value_counts() {
+        let object = object(r#"{"next_page": "b", "nextPage": null, "empty": "", "\u0061": 1, "a": 2}"#);
+        assert_eq!(object.text(&["nextPage", "next_page"]).as_deref(), Some("b"));
+        assert_eq!(object.text(&["empty"]), None);
+        assert_eq!(object.text(&["missing"]), None);
+        assert_eq!(object.text(&["a"]).as_deref(), Some("2"), "the last of two");
+    }
+
+    #[test]
+    fn scalars_are_read_in_any_spelling() {
+        let value = |text| Json::parse(text).unwrap();
+        assert_eq!(value(r#""\u00e4\"""#).text().as_deref(), Some("ä\""));
+        assert_eq!(value("12").text().as_deref(), Some("12"));
+        assert_eq!(value("123456789012345678901234567890").text().as_deref(), Some("123456789012345678901234567890"));
+        assert_eq!(value("[1]").text(), None);
+        assert_eq!(value("null").text(), None);
+        let whole = |text| value(text).whole::<u32>();
+        assert_eq!((whole("3"), whole("\"3\""), whole("4294967295")), (Some(3), Some(3), Some(u32::MAX)));
+        assert_eq!((whole("-1"), whole("1.5"), whole("1e3"), whole("4294967296"), whole("{}")), (None, None, None, None, None));
+        assert_eq!(value("-7").whole::<i32>(), Some(-7));
+        assert_eq!((value("true").flag(), value("\"false\"").flag(), value("1").flag()), (Some(true), Some(false), None));
+    }
+
+    #[test]
+    fn nesting_of_any_depth_needs_no_stack() {
+        let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
+        let run = std::thread::Builder::new().stack_size(64 * 1024);
+        let thread = run.spawn(move || {
+            for text in [deep("[", "]"), deep("{\"a\":", "}")] {
+                let json = Json::parse(&text).unwrap();
+                assert!(json.list().is_some() || json.object().is_some());
+            }
+        });
+        assert!(thread.unwrap().join().is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_reading_panic(text in any::<String>()) {
+            if let Some(json) = Json::parse(&text) {
+                let _ = (json.object().is_some(), json.list(), json.text(), json.whole::<u32>(), json.flag());
+            }
+        }
+    }
+}

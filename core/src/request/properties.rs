@@ -1,0 +1,150 @@
+//! `properties`: custom properties.
+
+use serde::Serialize;
+
+use crate::{
+    check, entity,
+    error::invalid_input,
+    function,
+    request::{Call, Request},
+    route,
+    wit::{
+        properties::{Property, PropertyReference, SetPropertiesRequest},
+        types::Error,
+    },
+};
+
+/// `properties.list-properties`
+pub fn list_properties() -> Call<Vec<Property>> {
+    let request = Request::new(&route::LIST_PROPERTIES, &function::LIST_PROPERTIES, &[]);
+    Call::new(request, |answer| Ok(answer.list("a list of custom properties", entity::property)?.items))
+}
+
+/// The look-up that `properties.set-properties` makes for names. It is part of setting them, so it needs no scope of its
+/// own.
+pub fn look_up_properties() -> Call<Vec<Property>> {
+    let call = list_properties();
+    let request = Request { function: &function::SET_PROPERTIES, ..call.request };
+    Call {
+        request: Request { scopes: crate::scopes::Scopes::default().with(function::SET_PROPERTIES.scope), ..request },
+        ..call
+    }
+}
+
+/// Whether a request names a property by name, so that [`look_up_properties`] comes first.
+pub fn needs_look_up(request: &SetPropertiesRequest) -> bool {
+    request.values.iter().any(|value| matches!(value.property, PropertyReference::Name(_)))
+}
+
+/// Checks all of a request that can be checked without knowing the school's properties.
+pub fn check(request: &SetPropertiesRequest) -> Result<(), Error> {
+    check::email("email", &request.email)?;
+    check::value_count("values", request.values.len())?;
+    for (index, value) in request.values.iter().enumerate() {
+        let (PropertyReference::Id(text) | PropertyReference::Name(text)) = &value.property;
+        check::id(&format!("values[{index}].property"), text)?;
+    }
+    Ok(())
+}
+
+/// `properties.set-properties`, with the school's properties as far as they were looked up.
+pub fn set_properties(request: &SetPropertiesRequest, known: &[Property]) -> Result<Call<()>, Error> {
+    #[derive(Serialize)]
+    struct Value<'a> {
+        id: &'a str,
+        value: &'a str,
+    }
+    #[derive(Serialize)]
+    struct Body<'a> {
+        email: &'a str,
+        properties: Vec<Value<'a>>,
+    }
+
+    check(request)?;
+    let mut properties: Vec<Value<'_>> = Vec::with_capacity(request.values.len());
+    for (index, assignment) in request.values.iter().enumerate() {
+        let field = format!("values[{index}].property");
+        let id = match &assignment.property {
+            PropertyReference::Id(id) => id,
+            PropertyReference::Name(name) => id_of(&field, name, known)?,
+        };
+        if properties.iter().any(|earlier| earlier.id == id) {
+            return Err(invalid_input(&field, "is set twice; pass each property once"));
+        }
+        properties.push(Value { id, value: &assignment.value });
+    }
+    let body = Body { email: &request.email, properties };
+    let request = Request::new(&route::SET_PROPERTIES, &function::SET_PROPERTIES, &[]).json(&body)?;
+    Ok(Call::new(request, |answer| answer.acknowledgement().map(drop)))
+}
+
+/// The id of the property with a name.
+fn id_of<'a>(field: &str, name: &str, known: &'a [Property]) -> Result<&'a str, Error> {
+    /// More names would make the message unreadable; each is at most this many characters.
+    const MOST_NAMES: usize = 50;
+    const LONGEST_NAME: usize = 60;
+
+    let mut found = known.iter().filter(|property| property.name.as_deref() == Some(name));
+    match (found.next(), found.next()) {
+        (Some(property), None) => Ok(&property.id),
+        (Some(_), Some(_)) => Err(invalid_input(field, "is the name of several properties; pass the id instead")),
+        (None, _) => {
+            let names = known.iter().filter_map(|property| property.name.as_deref()).take(MOST_NAMES);
+            let names: Vec<String> = names.map(|name| name.chars().take(LONGEST_NAME).collect()).collect();
+            Err(match names.as_slice() {
+                [] => invalid_input(field, "is unknown: the school has no custom properties"),
+                names => invalid_input(field, format_args!("is unknown; the school has: {}", names.join(", "))),
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wit::{properties::PropertyAssignment, types::FailureCode};
+
+    fn property(id: &str, name: &str) -> Property {
+        Property { id: id.into(), name: Some(name.into()), kind: None, school_id: None, raw: String::new() }
+    }
+
+    fn request(values: &[(PropertyReference, &str)]) -> SetPropertiesRequest {
+        let values =
+            values.iter().map(|(property, value)| PropertyAssignment { property: property.clone(), value: (*value).into() });
+        SetPropertiesRequest { email: "a@b.de".into(), values: values.collect() }
+    }
+
+    fn id(text: &str) -> PropertyReference {
+        PropertyReference::Id(text.into())
+    }
+
+    fn name(text: &str) -> PropertyReference {
+        PropertyReference::Name(text.into())
+    }
+
+    #[test]
+    fn names_become_ids() {
+        let known = [property("p1", "Shoe size"), property("p2", "City")];
+        let call = set_properties(&request(&[(id("p9"), ""), (name("City"), "Ulm")]), &known).unwrap();
+        let body = r#"{"email":"a@b.de","properties":[{"id":"p9","value":""},{"id":"p2","value":"Ulm"}]}"#;
+        assert_eq!(call.request.body.as_deref(), Some(body));
+    }
+
+    #[test]
+    fn doubtful_names_are_refused() {
+        let known = [property("p1", "City"), property("p2", "City"), property("p3", "Size")];
+        for (values, part) in [
+            (request(&[(name("City"), "")]), "several"),
+            (request(&[(name("size"), "")]), "the school has: City, City, Size"),
+            (request(&[(id("p3"), ""), (name("Size"), "")]), "values[1].property"),
+            (request(&[(id(""), "")]), "values[0].property"),
+            (request(&[]), "values"),
+        ] {
+            let Err(Error::Permanent(failure)) = set_properties(&values, &known).map(|_| ()) else {
+                panic!("{values:?} was taken")
+            };
+            assert_eq!(failure.code, FailureCode::InvalidInput);
+            assert!(failure.message.contains(part), "{}", failure.message);
+        }
+    }
+}
