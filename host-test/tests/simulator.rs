@@ -1203,7 +1203,10 @@ async fn an_answer_can_come_before_the_body_is_read() {
     let head = format!("POST {GRANT} HTTP/1.1\r\nHost: sim\r\nContent-Length: 1000\r\n\r\n");
     let early = Fault::EarlyAnswer(StatusCode::SERVICE_UNAVAILABLE);
     sim.inject(Injection::everywhere(early).once().with_effect());
-    let raw = exchange(&sim, head.as_bytes()).await;
+    let mut stream = send(&sim, head.as_bytes()).await;
+    stream.write_all(&[b'x'; 500]).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let raw = read_to_end(&mut stream).await;
     Reply::parse(&raw.bytes).refusal(503);
     assert_eq!(raw.end, Ok(()));
     sim.inject(Injection::everywhere(Fault::DropUnread).once());

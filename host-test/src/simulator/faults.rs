@@ -167,7 +167,7 @@ pub enum Fault {
     },
     /// A 200 whose chunks never end.
     EndlessBody,
-    /// A refusal before the request body is read, then a close.
+    /// A refusal before the request body is read. The body is then read and discarded until the client closes.
     EarlyAnswer(StatusCode),
     /// A close before the request body is read, without an answer.
     DropUnread,

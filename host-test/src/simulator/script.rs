@@ -143,7 +143,9 @@ pub(super) fn react(fault: Fault, request: &Parts, answer: Answer, now: OffsetDa
             date(&mut parts.headers, now);
             let framing = Framing::Length(body.len() as u64);
             let head = Step::Send(self::head(status.as_u16(), &parts.headers, framing));
-            script(Some(status.as_u16()), vec![head, Step::Send(body)])
+            // To close while the body is still arriving would reset the connection and take the answer with it (RFC 9112,
+            // section 9.6), so the close is left to the client.
+            script(Some(status.as_u16()), vec![head, Step::Send(body), Step::Hang])
         }
         Fault::DropUnread => script(None, Vec::new()),
     }

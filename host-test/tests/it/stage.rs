@@ -1,0 +1,118 @@
+//! What the tests stand on: a simulator of their own on a free port, and the built component in wasmtime.
+
+use std::sync::OnceLock;
+
+use memberspot_host::{
+    Connection, Host,
+    simulator::{Clock, Entry, Fault, Injection, Options, School, Simulator},
+};
+use serde_json::Value;
+
+/// The key of the simulator's demo school.
+pub const KEY: &str = "demo-key";
+
+/// The component, compiled once for all tests.
+pub fn host() -> &'static Host {
+    static HOST: OnceLock<Host> = OnceLock::new();
+    HOST.get_or_init(|| Host::new().expect("the component compiles"))
+}
+
+/// A simulator and a connection to it.
+pub struct Stage {
+    pub simulator: Simulator,
+    pub connection: Connection,
+}
+
+impl Stage {
+    /// The demo school on a clock that stands still, without a rate limit.
+    pub async fn new() -> Self {
+        Self::with(Options { clock: Clock::manual(), rate_limit: None, ..Options::default() }).await
+    }
+
+    pub async fn with(options: Options) -> Self {
+        let simulator = Simulator::start(options).await.expect("a free port");
+        let connection = Connection::new(KEY).base_url(simulator.origin());
+        Self { simulator, connection }
+    }
+
+    /// The same with another variable in the component's environment.
+    pub fn configured(mut self, name: &str, value: &str) -> Self {
+        self.connection = self.connection.variable(name, value);
+        self
+    }
+
+    /// Calls a function of the component.
+    pub async fn call(&self, function: &str, input: Value) -> Result<Value, Failure> {
+        call(&self.connection, function, input).await
+    }
+
+    /// Lets every request run into a fault, and calls.
+    pub async fn faulty(&self, fault: Fault, function: &str, input: Value) -> Result<Value, Failure> {
+        self.simulator.clear_faults();
+        self.simulator.inject(Injection::everywhere(fault));
+        self.call(function, input).await
+    }
+
+    /// The only request that the simulator received.
+    #[track_caller]
+    pub fn request(&self) -> Entry {
+        let mut journal = self.simulator.journal();
+        assert_eq!(journal.len(), 1, "{journal:?}");
+        journal.remove(0)
+    }
+
+    /// The demo school as it is now.
+    pub fn school(&self) -> School {
+        self.simulator.school(KEY).expect("the demo school")
+    }
+}
+
+/// Calls a function of the component.
+pub async fn call(connection: &Connection, function: &str, input: Value) -> Result<Value, Failure> {
+    let outcome = host().call(connection, function, &input).await;
+    let outcome = outcome.unwrap_or_else(|error| panic!("{function} did not come to an end: {error:?}"));
+    outcome.into_json().map_err(|error| Failure::read(&error))
+}
+
+/// An error of the component.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    pub transient: bool,
+    pub code: String,
+    pub message: String,
+    pub status: Option<u64>,
+    pub retry_after_ms: Option<u64>,
+    pub outcome_unknown: bool,
+    pub attempts: u64,
+    pub details: Vec<String>,
+}
+
+impl Failure {
+    /// Reads `{"tag": …, "val": …}`, every part of it.
+    fn read(error: &Value) -> Self {
+        let tag = error["tag"].as_str().expect("a tag");
+        assert!(matches!(tag, "permanent" | "transient"), "{tag} is never returned");
+        let failure = &error["val"];
+        let details = failure["details"].as_array().expect("details");
+        Self {
+            transient: tag == "transient",
+            code: failure["code"].as_str().expect("a code").to_owned(),
+            message: failure["message"].as_str().expect("a message").to_owned(),
+            status: failure["status"].as_u64(),
+            retry_after_ms: failure["retryAfterMs"].as_u64(),
+            outcome_unknown: failure["outcomeUnknown"].as_bool().expect("outcomeUnknown"),
+            attempts: failure["attempts"].as_u64().expect("attempts"),
+            details: details.iter().map(|detail| detail.as_str().expect("a text").to_owned()).collect(),
+        }
+    }
+
+    /// Asserts an error that was found before anything was sent.
+    #[track_caller]
+    pub fn assert_unsent(&self, code: &str) {
+        assert_eq!(
+            (self.code.as_str(), self.transient, self.outcome_unknown, self.attempts, self.status),
+            (code, false, false, 0, None),
+            "{self:?}"
+        );
+    }
+}
