@@ -47,8 +47,8 @@ impl Answer {
     /// A bare entity, or one wrapped in an object under `wrapper` or `data`.
     pub fn entity<T>(&self, what: &'static str, wrapper: &str, read: impl Fn(Json<'_>) -> Option<T>) -> Result<T, Malformed> {
         let json = Json::parse(&self.body).ok_or(Malformed(what))?;
-        let wrapped = || json.object()?.get(&[wrapper, "data"]).and_then(&read);
-        read(json).or_else(wrapped).ok_or(Malformed(what))
+        let inner = || json.object()?.get(&[wrapper, "data"]).and_then(&read);
+        read(json).or_else(inner).ok_or(Malformed(what))
     }
 
     /// A list, bare or wrapped, and the token of the next page.
@@ -117,7 +117,7 @@ impl Answer {
                 (FailureCode::NotFound, false, Effect::None, "there is no such route; check the base URL and the path")
             }
             404 => (FailureCode::NotFound, false, Effect::None, "what the call is about does not exist"),
-            408 => (FailureCode::TimedOut, true, Effect::Possible, "the request took too long"),
+            408 | 504 => (FailureCode::TimedOut, true, Effect::Possible, "the request took too long"),
             409 => (FailureCode::Conflict, false, Effect::None, "the call contradicts the present state"),
             413 => (FailureCode::TooLarge, false, Effect::None, "the request is too large"),
             429 => (FailureCode::RateLimited, true, Effect::None, "too many requests; wait before the next one"),
@@ -125,7 +125,6 @@ impl Answer {
             503 if retry_after_ms.is_some() => {
                 (FailureCode::Unavailable, true, Effect::None, "the service is busy; wait before the next request")
             }
-            504 => (FailureCode::TimedOut, true, Effect::Possible, "the request took too long"),
             500..=599 => (FailureCode::Unavailable, true, Effect::Possible, "the service has a fault at present"),
             _ => (FailureCode::InvalidResponse, false, Effect::Possible, "this status is not one that was promised"),
         };
@@ -140,7 +139,7 @@ impl Answer {
         }
     }
 
-    /// Whether a 404 comes from the route itself and says that what was asked for does not exist: NestJS's own shape, and
+    /// Whether a 404 comes from the route itself and says that what was asked for does not exist: the server framework's own shape, and
     /// not its answer to an unknown route. A stranger's 404 (a proxy's, another server's) has another shape.
     pub fn is_missing(&self) -> bool {
         let says_404 = || Json::parse(&self.body)?.object()?.get(&["statusCode"])?.whole();
@@ -257,7 +256,7 @@ mod tests {
         let ids = |body: &str| ok(body).list("offers", entity::offer).map(|page| (page.items.len(), page.next));
         let next = |token: &str| Some(token.to_owned());
         for (body, expected) in [
-            (r#"[]"#, (0, None)),
+            ("[]", (0, None)),
             (r#"[{"id":"o1"},{"id":"o2"}]"#, (2, None)),
             (r#"{"offers":[{"id":"o1"}]}"#, (1, None)),
             (r#"{"data":[{"id":"o1"}],"nextPage":"t"}"#, (1, next("t"))),

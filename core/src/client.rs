@@ -1,6 +1,6 @@
 //! One call from its beginning to its end: permission, sending, judging the answer. Repeating, too, has its place here.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, string::FromUtf8Error, time::Duration};
 
 use crate::{
     answer::{Answer, Malformed},
@@ -146,7 +146,7 @@ impl<T: Transport> Client<T> {
     fn complete(&self, incoming: Incoming) -> Result<Answer, Trouble> {
         let config = &self.config;
         let success = (200..=299).contains(&incoming.status);
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|broken| broken.into_bytes());
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(FromUtf8Error::into_bytes);
         let lossy = |bytes: Vec<u8>| text(bytes).unwrap_or_else(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let headers = incoming.headers.into_iter();
         let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), config.api_key.redact(lossy(value)))).collect();
@@ -185,4 +185,185 @@ fn unexpected(answer: &Answer, promised: Malformed, size: usize) -> Trouble {
         answer.status, promised.0
     );
     Trouble { effect: Effect::Possible, status: Some(answer.status), ..Trouble::refused(FailureCode::InvalidResponse, message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::RefCell,
+        future::Future,
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use super::*;
+    use crate::{
+        flow,
+        request::{access, offers, users},
+        wit::{
+            access::GrantRequest,
+            properties::{PropertyAssignment, PropertyReference, SetPropertiesRequest},
+            types::Failure,
+        },
+    };
+
+    /// What was handed to the network: method, origin and target, headers, body, bounds.
+    type Sent = (String, Vec<(String, String)>, Option<String>, Bounds);
+
+    /// A network that answers from a list, and a clock that goes on by a second with each answer.
+    #[derive(Default)]
+    struct Script {
+        answers: RefCell<Vec<Result<Incoming, Fault>>>,
+        sent: RefCell<Vec<Sent>>,
+        seconds: Cell<u64>,
+    }
+
+    impl Script {
+        fn answering(answers: impl IntoIterator<Item = Result<Incoming, Fault>>) -> Self {
+            let mut answers: Vec<_> = answers.into_iter().collect();
+            answers.reverse();
+            Self { answers: RefCell::new(answers), ..Self::default() }
+        }
+    }
+
+    impl Transport for Script {
+        fn now(&self) -> Duration {
+            Duration::from_secs(self.seconds.get())
+        }
+
+        async fn exchange(&self, request: Outgoing<'_>, bounds: Bounds) -> Result<Incoming, Fault> {
+            self.seconds.set(self.seconds.get() + 1);
+            let line = format!("{:?} {}{}", request.method, request.origin, request.target);
+            self.sent.borrow_mut().push((line, request.headers.to_vec(), request.body.map(str::to_owned), bounds));
+            self.answers.borrow_mut().pop().expect("one request too many")
+        }
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "the form in which a script has it")]
+    fn answer(status: u16, body: &str) -> Result<Incoming, Fault> {
+        let headers = vec![("Content-Type".to_owned(), b"application/json".to_vec())];
+        Ok(Incoming { status, headers, body: body.as_bytes().to_vec(), fault: None })
+    }
+
+    fn client(script: Script, variables: &[(&str, &str)]) -> Client<Script> {
+        let all = [("MEMBERSPOT_API_KEY", "s3cret")].iter().chain(variables);
+        let config = Config::from_environment(all.map(|(name, value)| ((*name).into(), (*value).into())).collect());
+        Client::new(config.unwrap_or_else(|error| panic!("{error:?}")), script)
+    }
+
+    fn run<R>(future: impl Future<Output = R>) -> R {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => panic!("the script always answers at once"),
+        }
+    }
+
+    fn failure<R>(result: Result<R, Error>) -> (bool, Failure) {
+        match result {
+            Ok(_) => panic!("an error was expected"),
+            Err(Error::Transient(failure)) => (true, failure),
+            Err(Error::Permanent(failure)) => (false, failure),
+            Err(Error::ExecutionFailed) => panic!("never returned"),
+        }
+    }
+
+    #[test]
+    fn a_request_is_complete() {
+        let client = client(Script::answering([answer(201, r#"{"uid":"u1","email":"a@b.de"}"#)]), &[]);
+        let request = GrantRequest {
+            email: "a@b.de".into(),
+            offer_id: "o\"1".into(),
+            first_name: Some("Ann".into()),
+            last_name: Some(" ".into()),
+            order_id: None,
+        };
+        let user = run(client.call(access::grant_access(&request).unwrap())).unwrap();
+        assert_eq!(user.uid, "u1");
+        let (line, headers, body, _) = client.transport.sent.borrow()[0].clone();
+        assert_eq!(line, "Post https://api.memberspot.de/v1/users/grant-user-offer-by-mail");
+        assert_eq!(body.as_deref(), Some(r#"{"email":"a@b.de","firstname":"Ann","grantOffer":"o\"1"}"#));
+        let header = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        assert_eq!(header("x-api-key"), Some("s3cret"));
+        assert_eq!(header("content-length"), Some(body.unwrap().len().to_string().as_str()));
+        assert_eq!(header("accept-encoding"), Some("identity"));
+    }
+
+    #[test]
+    fn a_missing_scope_is_named_and_nothing_is_sent() {
+        let client = client(Script::default(), &[("MEMBERSPOT_SCOPES", "write")]);
+        let (transient, failure) = failure(run(client.call(access::delete_access("a@b.de", "o").unwrap())));
+        assert_eq!((transient, failure.code, failure.attempts), (false, FailureCode::NotPermitted, 0));
+        assert!(failure.message.contains("delete"));
+        assert!(client.transport.sent.borrow().is_empty());
+    }
+
+    #[test]
+    fn time_is_bounded_and_deletions_may_take_all_of_it() {
+        let client = client(Script::answering([answer(200, "[]"), answer(200, "ok")]), &[("MEMBERSPOT_DEADLINE_MS", "90000")]);
+        run(client.call(offers::list_offers())).unwrap();
+        run(client.call(users::delete_users(&["a@b.de".into()]).unwrap())).unwrap();
+        let sent = client.transport.sent.borrow();
+        let seconds =
+            |bounds: &Bounds| (bounds.deadline.as_secs(), bounds.first_byte.as_secs(), bounds.between_bytes.as_secs());
+        assert_eq!(seconds(&sent[0].3), (90, 30, 15));
+        assert_eq!(seconds(&sent[1].3), (90, 89, 15));
+    }
+
+    #[test]
+    fn after_the_deadline_nothing_is_sent() {
+        let properties = answer(200, r#"[{"id":"p1","name":"City"}]"#);
+        let client = client(Script::answering([properties]), &[("MEMBERSPOT_DEADLINE_MS", "1000")]);
+        let value = PropertyAssignment { property: PropertyReference::Name("City".into()), value: "Ulm".into() };
+        let request = SetPropertiesRequest { email: "a@b.de".into(), values: vec![value] };
+        let (transient, failure) = failure(run(flow::set_properties(&client, &request)));
+        assert_eq!((transient, failure.code, failure.attempts), (true, FailureCode::TimedOut, 1));
+        assert!(!failure.outcome_unknown, "only the look-up was sent");
+    }
+
+    #[test]
+    fn a_broken_body_spoils_a_success_and_not_an_error() {
+        let broken = |status| Ok(Incoming { fault: Some(Fault::Broken), ..answer(status, r#"[{"id"#).ok().unwrap() });
+        let client = client(Script::answering([broken(200), broken(401)]), &[]);
+        let (transient, broken) = failure(run(client.call(offers::list_offers())));
+        assert_eq!((transient, broken.code, broken.status), (true, FailureCode::Unreachable, Some(200)));
+        let (transient, unauthorized) = failure(run(client.call(offers::list_offers())));
+        assert_eq!((transient, unauthorized.code, unauthorized.attempts), (false, FailureCode::Unauthorized, 2));
+    }
+
+    #[test]
+    fn a_body_is_never_quoted_and_the_key_never_repeated() {
+        let page = "<html>s3cret and private</html>";
+        let echo = r#"{"message":["x-api-key: s3cret","\u0073\u0033cret"]}"#;
+        let client = client(Script::answering([answer(200, page), answer(400, echo)]), &[]);
+        let (_, invalid) = failure(run(client.call(offers::list_offers())));
+        assert_eq!((invalid.code, invalid.status), (FailureCode::InvalidResponse, Some(200)));
+        assert!(!invalid.message.contains("private") && invalid.message.contains("application/json"));
+        let (_, rejected) = failure(run(client.call(offers::list_offers())));
+        assert_eq!(rejected.details, ["x-api-key: [redacted]", "[redacted]"]);
+    }
+
+    #[test]
+    fn every_fault_has_its_meaning() {
+        use FailureCode::*;
+        // (fault, code, transient for what may be repeated, transient for what may not, outcome unknown)
+        for (fault, code, repeatable, once, unknown) in [
+            (Fault::Dns, Unreachable, true, true, false),
+            (Fault::Refused, Unreachable, true, true, false),
+            (Fault::Denied, NotPermitted, false, false, false),
+            (Fault::Certificate, Unreachable, false, false, true),
+            (Fault::TimedOut, TimedOut, true, false, true),
+            (Fault::DeadlineBeforeSending, TimedOut, true, true, false),
+            (Fault::Broken, Unreachable, true, false, true),
+            (Fault::TooLarge, TooLarge, false, false, true),
+            (Fault::Unsendable, InvalidInput, false, false, false),
+        ] {
+            let origin = crate::origin::Origin::parse("https://api.memberspot.de").unwrap();
+            for (nature, transient, unknown) in
+                [(Nature::Read, repeatable, false), (Nature::Idempotent, repeatable, unknown), (Nature::Once, once, unknown)]
+            {
+                let (case, failure) = failure::<()>(Err(fault.trouble(&origin, 1).into_error(nature, 1)));
+                assert_eq!((failure.code, case, failure.outcome_unknown), (code, transient, unknown), "{fault:?} {nature:?}");
+            }
+        }
+    }
 }

@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(config.api_key.expose(), "k");
         assert_eq!(config.origin.to_string(), DEFAULT_BASE_URL);
         assert_eq!(config.scopes, Scopes::all());
-        assert_eq!(config.deadline, Duration::from_secs(60));
+        assert_eq!(config.deadline, Duration::from_mins(1));
         assert_eq!(config.max_response_bytes, 8 * 1024 * 1024);
     }
 

@@ -1,7 +1,7 @@
 //! Reading JSON that may drift: what is there is taken, what is not is absent, and the text stays as it was sent.
 //!
 //! Objects and lists are split into the texts of their members, one level at a time and only as deep as someone asks:
-//! serde_json skips over a value without recursion, so nesting of any depth needs no stack.
+//! `serde_json` skips over a value without recursion, so nesting of any depth needs no stack.
 
 use std::{borrow::Cow, str::FromStr};
 

@@ -213,6 +213,7 @@ fn has_active(json: Option<&str>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use HttpMethod::*;
     use proptest::prelude::*;
 
     use super::*;
@@ -350,7 +351,6 @@ mod tests {
             call.request.scopes.iter().map(scopes::name).collect::<Vec<_>>().join(" ")
         };
         let state = "/v1/users/set-offer-state";
-        use HttpMethod::*;
         for (method, path, content_type, body, expected) in [
             (Get, "/v1/offers", None, None, "read raw"),
             (Get, "/api-auth", None, None, "read raw"),
