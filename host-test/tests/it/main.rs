@@ -1,0 +1,5 @@
+//! One binary for all integration tests: each one would link the engine again.
+
+mod cli;
+mod contract;
+mod dynamic;
