@@ -71,11 +71,7 @@ async fn from_the_status() {
 #[tokio::test]
 async fn from_the_network() {
     let stage = Stage::new().await;
-    for fault in [
-        Fault::ResetBeforeHeaders,
-        Fault::ResetInHeaders { after: 20 },
-        Fault::DropUnread,
-    ] {
+    for fault in [Fault::ResetBeforeHeaders, Fault::ResetInHeaders { after: 20 }, Fault::DropUnread] {
         assert_natures(&stage, fault, "unreachable", None, true, true).await;
     }
     for fault in [Fault::ResetInBody { after: 3 }, Fault::TruncateBody { after: 3 }, Fault::TruncateChunks { after: 3 }] {
@@ -103,11 +99,7 @@ async fn nobody_listens() {
 struct Engine(Arc<dyn Fn() -> Error + Send + Sync>);
 
 impl HttpSender for Engine {
-    fn send(
-        &self,
-        _: http::Request<WasiBody>,
-        _: Option<RequestOptions>,
-    ) -> Pin<Box<dyn Future<Output = Exchange> + Send>> {
+    fn send(&self, _: http::Request<WasiBody>, _: Option<RequestOptions>) -> Pin<Box<dyn Future<Output = Exchange> + Send>> {
         let error = (self.0)();
         Box::pin(async move { Err(error) })
     }
@@ -144,10 +136,9 @@ async fn from_the_engine() {
 async fn from_the_clock() {
     let stage = Stage::new().await.configured("MEMBERSPOT_DEADLINE_MS", "150");
     assert_natures(&stage, Fault::HangBeforeHeaders, "timedOut", None, true, true).await;
-    for fault in [
-        Fault::StallBody { after: 1, pause: None },
-        Fault::Trickle { bytes: 1, every: std::time::Duration::from_millis(5) },
-    ] {
+    for fault in
+        [Fault::StallBody { after: 1, pause: None }, Fault::Trickle { bytes: 1, every: std::time::Duration::from_millis(5) }]
+    {
         let failure = stage.faulty(fault, "list-offers", json!({})).await.unwrap_err();
         assert_eq!((failure.code.as_str(), failure.status, failure.transient), ("timedOut", Some(200), true));
     }
@@ -272,7 +263,8 @@ async fn memberspots_own_messages_reach_the_user() {
     let failure = stage.call("find-user", json!({"email": "anna@example.com"})).await.unwrap_err();
     assert_eq!((failure.code.as_str(), failure.status), ("forbidden", Some(403)));
     assert!(!failure.details.is_empty());
-    let failure = stage.call("grant-access", json!({"email": "anna@example.com", "offerId": "offer-unknown"})).await.unwrap_err();
+    let failure =
+        stage.call("grant-access", json!({"email": "anna@example.com", "offerId": "offer-unknown"})).await.unwrap_err();
     assert_eq!((failure.code.as_str(), failure.details.len()), ("notFound", 1));
     let list = Fault::refusal(StatusCode::BAD_REQUEST, json!(["email must be an email", "offerId should not be empty"]));
     let failure = stage.faulty(list, "list-offers", json!({})).await.unwrap_err();

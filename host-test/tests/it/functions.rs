@@ -252,7 +252,8 @@ async fn create_login_token() {
     let unknown = stage.call("create-login-token", json!({"uid": "uid-nobody"})).await.unwrap_err();
     assert_eq!(unknown.code, "notFound");
     for body in ["tok-1", "\"tok-1\"", r#"{"token":"tok-1"}"#] {
-        let token = stage.faulty(Fault::canned(200, &[], body), "create-login-token", json!({"uid": "uid-anna"})).await.unwrap();
+        let token =
+            stage.faulty(Fault::canned(200, &[], body), "create-login-token", json!({"uid": "uid-anna"})).await.unwrap();
         assert_eq!(token, json!({"token": "tok-1", "validForSeconds": 3600}));
     }
 }
@@ -338,7 +339,8 @@ async fn get_course_progress() {
 
 #[tokio::test]
 async fn enable_chapter_access() {
-    let input = json!({"email": "anna@example.com", "courseId": "course-sun-salutation", "chapterId": "chapter-sun-salutation-3"});
+    let input =
+        json!({"email": "anna@example.com", "courseId": "course-sun-salutation", "chapterId": "chapter-sun-salutation-3"});
     let path = "/v1/chapters/chapter-access/enable";
     let (stage, result) = call("enable-chapter-access", input.clone(), Method::POST, path, Some(input)).await;
     assert_eq!(result, Value::Null);
@@ -348,7 +350,8 @@ async fn enable_chapter_access() {
 
 #[tokio::test]
 async fn list_exam_results() {
-    let (_, results) = call("list-exam-results", json!({"examId": "exam-basics"}), Method::GET, "/v1/exams/exam-basics/results", None).await;
+    let (_, results) =
+        call("list-exam-results", json!({"examId": "exam-basics"}), Method::GET, "/v1/exams/exam-basics/results", None).await;
     let results = results.as_array().unwrap();
     assert_eq!(results.len(), 3);
     assert!(results.iter().all(|result| serde_json::from_str::<Value>(result["raw"].as_str().unwrap()).unwrap().is_object()));

@@ -61,7 +61,10 @@ async fn every_function_needs_its_scopes_and_no_others() {
         assert_eq!(stage.simulator.journal().len(), 0, "{function} sent a request without its scope");
         let connection = stage.connection.clone().scopes(needed.join(","));
         let outcome = crate::stage::call(&connection, function, input).await;
-        assert!(outcome.is_ok() || outcome.as_ref().is_err_and(|failure| failure.code == "notFound"), "{function}: {outcome:?}");
+        assert!(
+            outcome.is_ok() || outcome.as_ref().is_err_and(|failure| failure.code == "notFound"),
+            "{function}: {outcome:?}"
+        );
         assert_eq!(stage.simulator.journal().len(), 1);
         stage.simulator.clear_journal();
     }
@@ -72,9 +75,7 @@ async fn a_raw_call_cannot_do_what_the_scopes_forbid() {
     let stage = Stage::new().await.configured("MEMBERSPOT_SCOPES", "raw,read,write");
     let form = json!([{"name": "content-type", "value": "application/x-www-form-urlencoded"}]);
     let state = r#"{"email":"anna@example.com","offerId":"offer-yoga-basic"}"#;
-    let raw = |method: &str, path: &str, headers: Value, body: Option<&str>| {
-        json!({"method": method, "path": path, "headers": headers, "body": body})
-    };
+    let raw = |method: &str, path: &str, headers: Value, body: Option<&str>| json!({"method": method, "path": path, "headers": headers, "body": body});
     for input in [
         raw("get", "/v1/users/login-token/uid-anna", json!([]), None),
         raw("get", "/V1/USERS/LOGIN-TOKEN/uid-anna/", json!([]), None),
@@ -100,7 +101,8 @@ async fn bad_input_names_the_field() {
     let email = "anna@example.com";
     let long = "x".repeat(600);
     let raw = |path: &str| json!({"method": "get", "path": path, "headers": []});
-    let header = |name: &str, value: &str| json!({"method": "get", "path": "/v1/offers", "headers": [{"name": name, "value": value}]});
+    let header =
+        |name: &str, value: &str| json!({"method": "get", "path": "/v1/offers", "headers": [{"name": name, "value": value}]});
     let values = |list: Value| json!({"email": email, "values": list});
     let assignment = |id: &str| json!({"property": {"tag": "id", "val": id}, "value": ""});
     let chapter = |course: &str, chapter: &str| json!({"email": email, "courseId": course, "chapterId": chapter});
@@ -194,7 +196,8 @@ async fn bad_input_names_the_field() {
 #[tokio::test]
 async fn whatever_the_text_nothing_traps() {
     let stage = Stage::new().await;
-    let texts = ["\0", "\u{7f}", "\u{202e}", "🦀", "a\u{0}b@c.de", "%", "%%", "%00", "\\", "'\"`", "{{x}}", "-", "𝒳@example.com"];
+    let texts =
+        ["\0", "\u{7f}", "\u{202e}", "🦀", "a\u{0}b@c.de", "%", "%%", "%00", "\\", "'\"`", "{{x}}", "-", "𝒳@example.com"];
     let long = ["a".repeat(100_000), "@".repeat(100_000), "é".repeat(100_000), "/".repeat(100_000), "%2e".repeat(50_000)];
     for text in texts.into_iter().chain(long.iter().map(String::as_str)) {
         for (function, input) in [

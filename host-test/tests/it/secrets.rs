@@ -83,7 +83,10 @@ async fn the_key_goes_nowhere_else() {
     let home = Simulator::start(options.clone()).await.unwrap();
     let elsewhere = Simulator::start(options).await.unwrap();
     let connection = Connection::new(CANARY).base_url(home.origin());
-    home.inject(Injection::everywhere(Fault::redirect(StatusCode::TEMPORARY_REDIRECT, &format!("{}/v1/offers", elsewhere.origin()))));
+    home.inject(Injection::everywhere(Fault::redirect(
+        StatusCode::TEMPORARY_REDIRECT,
+        &format!("{}/v1/offers", elsewhere.origin()),
+    )));
     let outcome = host().call(&connection, "list-offers", &json!({})).await.unwrap().into_json().unwrap_err();
     assert_eq!(outcome["val"]["code"], "invalidResponse");
     for path in [

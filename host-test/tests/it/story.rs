@@ -15,7 +15,8 @@ async fn from_purchase_to_erasure() {
         let school = stage.school();
         school.member(email).is_some_and(|member| member.has_access("offer-yoga-basic", stage.simulator.clock().now()))
     };
-    let call = async |function: &str, input: Value| stage.call(function, input).await.unwrap_or_else(|f| panic!("{function}: {f:?}"));
+    let call =
+        async |function: &str, input: Value| stage.call(function, input).await.unwrap_or_else(|f| panic!("{function}: {f:?}"));
 
     // The shop looks up what it sells, and that the address is new.
     let offers = call("list-offers", json!({})).await;

@@ -1,0 +1,103 @@
+//! The commands, one module each, and what they share: options, exit codes, output.
+
+mod component;
+mod demo;
+mod functions;
+mod output;
+mod run;
+mod set;
+mod simulate;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use output::Failure;
+
+/// Everything went well.
+const SUCCESS: u8 = 0;
+/// The function failed, and the same call would fail again.
+const PERMANENT: u8 = 1;
+/// The command line is wrong; clap uses the same code.
+const USAGE: u8 = 2;
+/// The function failed, and the same call may succeed later.
+const TRANSIENT: u8 = 3;
+/// The component did not come to an answer, or the machine does not cooperate.
+const HOST: u8 = 4;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  success
+  1  the function failed, and the same call would fail again
+  2  the command line or the input is wrong; nothing was sent
+  3  the function failed, and the same call may succeed later
+  4  the call did not come to an answer, or a file could not be written";
+
+/// Calls Memberspot through the sandboxed connector.
+#[derive(Debug, Parser)]
+#[command(name = "memberspot", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    /// Print JSON for programs: everything that is said on standard output, failures included.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Run(run::Run),
+    Functions(functions::Functions),
+    Simulate(simulate::Simulate),
+    Component(component::Component),
+    Completions(Completions),
+}
+
+/// Print a completion script.
+#[derive(Debug, clap::Args)]
+#[command(long_about = "Print a completion script for a shell, for example: memberspot completions bash > \
+                        ~/.local/share/bash-completion/completions/memberspot")]
+struct Completions {
+    /// The shell.
+    shell: Shell,
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Demo(demo) => demo.execute(cli.json),
+        Command::Simulate(simulate) => simulate.execute(cli.json),
+        Command::Run(run) => run.execute(cli.json),
+        Command::Functions(functions) => functions.execute(cli.json),
+        Command::Component(component) => component.execute(cli.json),
+        Command::Completions(completions) => completions.execute(),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => ExitCode::from(failure.report(cli.json)),
+    }
+}
+
+impl Completions {
+    fn execute(&self) -> Result<u8, Failure> {
+        // `generate` panics when it cannot write, which a closed pipe would make it do.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "memberspot", &mut script);
+        output::stdout(|out| io::Write::write_all(out, &script))?;
+        Ok(SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

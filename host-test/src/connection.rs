@@ -1,0 +1,195 @@
+//! Which Memberspot account a call is for, and how the component is configured for it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::Origin;
+
+/// The variable that holds the API key.
+pub const API_KEY: &str = "MEMBERSPOT_API_KEY";
+/// The variable that holds the address of the API.
+pub const BASE_URL: &str = "MEMBERSPOT_BASE_URL";
+/// The variable that holds the permissions of the instance.
+pub const SCOPES: &str = "MEMBERSPOT_SCOPES";
+/// The variable that holds the component's own time limit for a call, in milliseconds.
+pub const DEADLINE_MS: &str = "MEMBERSPOT_DEADLINE_MS";
+/// What the names of all variables of the component begin with.
+pub const PREFIX: &str = "MEMBERSPOT_";
+
+/// Where the component goes when no address is configured.
+const DEFAULT_BASE_URL: &str = "https://api.memberspot.de";
+
+/// An API key. It is never printed, and it is wiped from memory when it is dropped; the copies that reach the component
+/// live as long as its instance.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey(Zeroizing<String>);
+
+impl ApiKey {
+    /// Takes the key verbatim: its form is nobody's business but Memberspot's.
+    #[must_use]
+    pub fn new(key: impl Into<String>) -> Self {
+        Self(Zeroizing::new(key.into()))
+    }
+}
+
+impl From<String> for ApiKey {
+    fn from(key: String) -> Self {
+        Self::new(key)
+    }
+}
+
+impl From<&str> for ApiKey {
+    fn from(key: &str) -> Self {
+        Self::new(key)
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(..)")
+    }
+}
+
+/// One connection to Memberspot: the environment of the component's instances.
+///
+/// Nothing is checked here. The component reads its own configuration and answers `not-configured` when it is wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Connection {
+    key: Option<ApiKey>,
+    /// Without the key.
+    variables: BTreeMap<String, String>,
+}
+
+/// A variable for the component whose value is not UTF-8 text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the environment variable {name} is not UTF-8 text")]
+pub struct NotText {
+    /// The variable.
+    pub name: String,
+}
+
+impl Connection {
+    /// A connection to Memberspot with this key and the defaults of the component.
+    #[must_use]
+    pub fn new(key: impl Into<ApiKey>) -> Self {
+        Self { key: Some(key.into()), variables: BTreeMap::new() }
+    }
+
+    /// Takes over the variables whose names begin with `MEMBERSPOT_`, from [`std::env::vars_os`] or a list of the same
+    /// form.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is not UTF-8 text.
+    pub fn from_vars(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, NotText> {
+        let mut connection = Self::default();
+        for (name, value) in vars {
+            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+            let value = value.into_string().map_err(|_| NotText { name: name.to_owned() })?;
+            connection = connection.variable(name, value);
+        }
+        Ok(connection)
+    }
+
+    /// Sets the key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<ApiKey>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Sets the address of the API. Its origin is the only one that requests may go to.
+    #[must_use]
+    pub fn base_url(self, url: impl Into<String>) -> Self {
+        self.variable(BASE_URL, url)
+    }
+
+    /// Sets the permissions, such as `read,write`.
+    #[must_use]
+    pub fn scopes(self, scopes: impl Into<String>) -> Self {
+        self.variable(SCOPES, scopes)
+    }
+
+    /// Sets the component's own time limit for a call, in milliseconds.
+    #[must_use]
+    pub fn deadline_ms(self, milliseconds: u32) -> Self {
+        self.variable(DEADLINE_MS, milliseconds.to_string())
+    }
+
+    /// Sets any variable of the component's environment.
+    #[must_use]
+    pub fn variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let name = name.into();
+        if name == API_KEY {
+            return self.key(value.into());
+        }
+        self.variables.insert(name, value.into());
+        self
+    }
+
+    /// Whether there is a key.
+    #[must_use]
+    pub fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// The value of a variable other than the key.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// The origin that requests may go to. `None`, which allows nothing, when the configured address has none.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        Origin::parse(self.get(BASE_URL).unwrap_or(DEFAULT_BASE_URL))
+    }
+
+    /// The environment of an instance.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        let key = self.key.iter().map(|key| (API_KEY, key.0.as_str()));
+        key.chain(self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_not_printed() {
+        let key = "canary-4711";
+        let connection = Connection::new(key).variable(API_KEY, key);
+        assert!(!format!("{connection:?}{:?}", ApiKey::new(key)).contains(key));
+        assert_eq!(connection.environment().collect::<Vec<_>>(), [(API_KEY, key)]);
+    }
+
+    #[test]
+    fn only_the_components_variables_are_taken_over() {
+        let vars = [("PATH", "/bin"), (API_KEY, "k"), ("MEMBERSPOT_FUTURE", "1"), ("XMEMBERSPOT_A", "2")];
+        let connection = Connection::from_vars(vars.map(|(name, value)| (name.into(), value.into()))).unwrap();
+        assert_eq!(connection.environment().collect::<Vec<_>>(), [(API_KEY, "k"), ("MEMBERSPOT_FUTURE", "1")]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_not_text_is_named() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let bad = OsString::from_vec(vec![0xff]);
+        let error = Connection::from_vars([("OTHER".into(), bad.clone()), (SCOPES.into(), bad)]).unwrap_err();
+        assert_eq!(error.name, SCOPES);
+    }
+
+    #[test]
+    fn the_origin_follows_the_base_url() {
+        let origin = |connection: Connection| connection.origin().map(|origin| origin.to_string());
+        assert_eq!(origin(Connection::default()).as_deref(), Some("https://api.memberspot.de"));
+        // The component refuses an empty address as well.
+        assert_eq!(origin(Connection::default().base_url("")), None);
+        assert_eq!(origin(Connection::default().base_url("http://localhost:1/x")).as_deref(), Some("http://localhost:1"));
+        assert_eq!(origin(Connection::default().base_url("garbage")), None);
+    }
+}

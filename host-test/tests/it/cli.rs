@@ -1,0 +1,281 @@
+//! The command line, as a process: what it prints where, and its exit codes.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use memberspot_host::COMPONENT;
+use memberspot_host::catalog::Catalog;
+use serde_json::{Value, json};
+
+const KEY: &str = "canary-4711";
+
+fn memberspot(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_memberspot"));
+    command.args(arguments).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MEMBERSPOT_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+struct Ran {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+}
+
+fn finish(output: Output) -> Ran {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let ran = Ran { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) };
+    for text in [&ran.stdout, &ran.stderr] {
+        assert!(!text.contains(KEY), "the key was printed: {text}");
+        assert!(!text.contains('\u{1b}'), "colours without a terminal: {text}");
+    }
+    ran
+}
+
+fn run(command: &mut Command) -> Ran {
+    finish(command.output().unwrap())
+}
+
+/// A server that gives one answer; the receiver has the head of the request.
+fn server(answer: &'static str) -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = String::new();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while reader.read_line(&mut head).unwrap() > 2 {}
+        sender.send(head).unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    (origin, receiver)
+}
+
+const OFFERS: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\nconnection: close\r\n\r\n[{\"id\":\"o1\"}]";
+const REFUSED: &str = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\ncontent-length: 56\r\nconnection: close\r\n\r\n{\"statusCode\":403,\"message\":\"no plan \u{9b}31m with the API\"}";
+
+fn temporary(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()))
+}
+
+#[test]
+fn a_result_goes_to_standard_output() {
+    let (origin, request) = server(OFFERS);
+    let ran = run(memberspot(&["run", "list-offers", "--base-url", &origin]).env("MEMBERSPOT_API_KEY", KEY));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert_eq!(ran.json()[0]["id"], "o1");
+    assert_eq!(ran.stdout.lines().count(), 1, "one line for programs");
+    let request = request.recv().unwrap().to_lowercase();
+    assert!(request.starts_with("get /v1/offers http/1.1\r\n"), "{request}");
+    assert!(request.contains(&format!("x-api-key: {KEY}\r\n")), "{request}");
+}
+
+#[test]
+fn the_key_may_come_from_a_file() {
+    let (origin, request) = server(OFFERS);
+    let file = temporary("key");
+    std::fs::write(&file, format!("{KEY}\r\n")).unwrap();
+    let mut command = memberspot(&["run", "list-offers", "--key-file"]);
+    let ran = run(command.arg(&file).env("MEMBERSPOT_BASE_URL", origin).env("MEMBERSPOT_API_KEY", "another"));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(request.recv().unwrap().to_lowercase().contains(&format!("x-api-key: {KEY}\r\n")));
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn a_permanent_error_is_1() {
+    for json in [false, true] {
+        let (origin, _request) = server(REFUSED);
+        let mut command = memberspot(&["run", "list-offers", "--base-url", &origin]);
+        if json {
+            command.arg("--json");
+        }
+        let ran = run(command.env("MEMBERSPOT_API_KEY", KEY));
+        assert_eq!(ran.code, 1);
+        assert!(ran.stderr.starts_with("error[forbidden]: "), "{}", ran.stderr);
+        assert!(ran.stderr.contains("HTTP status 403"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains('\u{9b}'), "a server commands the terminal");
+        if json {
+            assert_eq!(ran.json()["tag"], "permanent");
+            assert_eq!(ran.json()["val"]["code"], "forbidden");
+            assert_eq!(ran.json()["val"]["status"], 403);
+        } else {
+            assert_eq!(ran.stdout, "");
+        }
+    }
+}
+
+#[test]
+fn a_transient_error_is_3() {
+    // Nobody listens at the address of a listener that is gone.
+    let origin = format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let arguments = ["run", "list-offers", "--json", "--deadline-ms", "2000", "--base-url", &origin];
+    let ran = run(memberspot(&arguments).env("MEMBERSPOT_API_KEY", KEY));
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert_eq!(ran.json()["tag"], "transient");
+    assert_eq!(ran.json()["val"]["code"], "unreachable");
+    assert!(ran.stderr.contains("hint: "), "{}", ran.stderr);
+}
+
+#[test]
+fn a_missing_key_is_explained() {
+    let ran = run(&mut memberspot(&["run", "list-offers"]));
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.contains("MEMBERSPOT_API_KEY") && ran.stderr.contains("--key-file"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_environment_of_the_connector_is_handed_over() {
+    let ran = run(memberspot(&["run", "list-offers", "--json"])
+        .env("MEMBERSPOT_API_KEY", KEY)
+        .env("MEMBERSPOT_MAX_RESPONSE_BYTES", "lots"));
+    assert_eq!(ran.json()["val"]["code"], "notConfigured");
+    assert!(ran.stderr.contains("MEMBERSPOT_MAX_RESPONSE_BYTES"), "{}", ran.stderr);
+}
+
+#[test]
+fn usage_errors_are_2() {
+    for (arguments, said) in [
+        (vec![], "Usage: memberspot"),
+        (vec!["no-such-command"], "unrecognized subcommand"),
+        (vec!["run", "no-such-function"], "there is no function `no-such-function`"),
+        (vec!["run", "grant-acces"], "did you mean `grant-access`?"),
+        (vec!["run", "grant-access", "{"], "is not JSON"),
+        (vec!["run", "grant-access", "{}"], "`email` is missing"),
+        (vec!["run", "grant-access", r#"{"email":"a","offerid":"o"}"#], "did you mean `offerId`?"),
+        (vec!["run", "grant-access", r#"{"email":1,"offerId":"o"}"#], "at /email: expected text, found 1"),
+        (vec!["run", "grant-access", "@/no/such/file"], "/no/such/file"),
+        (vec!["run", "grant-access", "--set", "email"], "expected field=value"),
+        (vec!["run", "grant-access", "--set", "mail=a"], "--set mail: there is no such field"),
+        (vec!["run", "grant-access", "--set", "email=a", "--set", "email=b"], "--set email: given twice"),
+        (vec!["run", "list-users", "--set", "active=yes"], "--set active: expected true or false"),
+        (vec!["run", "list-offers", "--set", "x=1"], "list-offers takes no input"),
+        (vec!["run", "revoke-access", "[]", "--set", "email=a"], "the input is not one"),
+        (vec!["run", "list-offers", "--key-file", "/no/such/file"], "/no/such/file"),
+        (vec!["run", "list-offers", "--key", "secret"], "unexpected argument"),
+        (vec!["functions", "grant-acces"], "did you mean `grant-access`?"),
+        (vec!["component"], "--out"),
+    ] {
+        let ran = run(&mut memberspot(&arguments));
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(said), "{arguments:?}: {}", ran.stderr);
+    }
+    let ran = run(&mut memberspot(&["run", "grant-access", "--json"]));
+    assert_eq!((ran.code, ran.json()["tag"].as_str()), (2, Some("usage")));
+}
+
+#[test]
+fn input_comes_from_argument_file_or_standard_input() {
+    // Without a key, input that fits gets as far as the component, and that is 1.
+    let input = r#"{"emails": ["ada@example.com"]}"#;
+    assert_eq!(run(&mut memberspot(&["run", "delete-users", input])).code, 1);
+
+    let file = temporary("input.json");
+    std::fs::write(&file, input).unwrap();
+    assert_eq!(run(&mut memberspot(&["run", "delete-users", &format!("@{}", file.display())])).code, 1);
+    std::fs::remove_file(file).unwrap();
+
+    let mut command = memberspot(&["run", "delete-users", "-"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    assert_eq!(finish(child.wait_with_output().unwrap()).code, 1);
+}
+
+#[test]
+fn set_builds_the_input() {
+    for arguments in [
+        vec!["run", "grant-access", "--set", "email=ada@example.com", "--set", "offerId=42"],
+        vec!["run", "grant-access", r#"{"email": "a", "offerId": "o"}"#, "--set", "email=b"],
+        vec!["run", "delete-users", "--set", "emails=a", "--set", r#"emails=["b", "c"]"#],
+        vec!["run", "list-users", "--set", "active=true", "--set", "pageLength=7"],
+        vec![
+            "run",
+            "set-properties",
+            "--set",
+            "email=a",
+            "--set",
+            r#"values={"property": {"tag": "id", "val": "p"}, "value": "1"}"#,
+        ],
+    ] {
+        let ran = run(&mut memberspot(&arguments));
+        assert_eq!(ran.code, 1, "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.starts_with("error[notConfigured]"), "{arguments:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn functions_are_listed_and_explained() {
+    let catalog = Catalog::new().unwrap();
+    let ran = run(&mut memberspot(&["functions"]));
+    assert_eq!(ran.code, 0);
+    assert_eq!(ran.stdout.lines().count(), catalog.functions().count());
+    assert!(ran.stdout.contains("grant-access\taccess\twrite\tGrant an offer"), "{}", ran.stdout);
+    assert!(ran.stdout.lines().all(|line| line.split('\t').count() == 4));
+
+    assert_eq!(run(&mut memberspot(&["functions", "--json"])).json(), serde_json::to_value(&catalog).unwrap());
+
+    for function in catalog.functions() {
+        let ran = run(&mut memberspot(&["functions", &function.name]));
+        assert_eq!(ran.code, 0);
+        for parameter in &function.parameters {
+            assert!(ran.stdout.contains(&parameter.name), "{}: {}", function.name, ran.stdout);
+        }
+    }
+    let page = run(&mut memberspot(&["functions", "users.find-user", "--json"])).json();
+    assert_eq!(page["facts"], json!({"scope": "read", "repeat": "safe", "limit": "4/s"}));
+    assert_eq!(page["types"][0]["name"], "user");
+}
+
+#[test]
+fn the_component_is_handed_out() {
+    let file = temporary("memberspot.wasm");
+    let mut command = memberspot(&["component", "--json", "--out"]);
+    let ran = run(command.arg(&file));
+    assert_eq!((ran.code, ran.json()["bytes"].as_u64()), (0, Some(COMPONENT.len() as u64)));
+    assert!(std::fs::read(&file).unwrap() == COMPONENT);
+    std::fs::remove_file(file).unwrap();
+
+    let output = memberspot(&["component", "--out", "-"]).output().unwrap();
+    assert!(output.status.success() && output.stdout == COMPONENT);
+
+    assert_eq!(run(&mut memberspot(&["component", "--out", "/no/such/folder/x"])).code, 4);
+}
+
+#[test]
+fn completions_and_help_are_there() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let ran = run(&mut memberspot(&["completions", shell]));
+        assert!(ran.code == 0 && ran.stdout.contains("functions"), "{shell}");
+    }
+    let help = run(&mut memberspot(&["--help"]));
+    assert!(help.code == 0 && help.stdout.contains("Exit codes:"), "{}", help.stdout);
+    for command in ["run", "functions", "component", "completions"] {
+        assert_eq!(run(&mut memberspot(&[command, "--help"])).code, 0);
+    }
+    assert_eq!(run(&mut memberspot(&["--version"])).stdout, format!("memberspot {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let mut command = memberspot(&["functions", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()));
+}

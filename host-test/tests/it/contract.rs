@@ -1,0 +1,223 @@
+//! What engines rely on, read from the component that was built and from the WIT that it was built from.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use memberspot_host::catalog::{Catalog, Facts, WIT};
+use memberspot_host::{COMPONENT, Host};
+use wasmparser::{Parser, Payload};
+use wasmtime::component::types::Type;
+use wit_parser::{Docs, Resolve, SourceMap, TypeDefKind};
+
+/// Everything that the component may ask of an engine.
+const IMPORTS: [&str; 7] = [
+    "wasi:cli/environment",
+    "wasi:clocks/monotonic-clock",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+];
+
+#[test]
+fn imports_are_what_is_documented() {
+    let mut imports = BTreeSet::new();
+    let mut depth = 0_u32;
+    for payload in Parser::new(0).parse_all(COMPONENT) {
+        match payload.unwrap() {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    let name = import.unwrap().name.name;
+                    let (name, version) = name.split_once('@').unwrap();
+                    assert!(version.starts_with("0.2."), "{name}@{version}");
+                    imports.insert(name);
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(imports, BTreeSet::from(IMPORTS));
+}
+
+#[test]
+fn the_component_is_small() {
+    assert!(COMPONENT.len() <= 256 << 10, "{} bytes", COMPONENT.len());
+}
+
+/// Each instance begins with this much memory: one page of stack (see `.cargo/config.toml`), and the data. The linker's own
+/// stack of 16 pages would show here, and so would linker arguments that went missing.
+#[test]
+fn memory_starts_small() {
+    let mut memories = Vec::new();
+    for payload in Parser::new(0).parse_all(COMPONENT) {
+        if let Payload::MemorySection(section) = payload.unwrap() {
+            memories.extend(section.into_iter().map(|memory| memory.unwrap().initial));
+        }
+    }
+    assert_eq!(memories.len(), 1, "one memory");
+    assert!(memories[0] <= 3, "{} pages", memories[0]);
+}
+
+/// The build script's cargo runs inside of another cargo, whose environment must not change what comes out.
+#[test]
+fn the_embedded_component_is_the_plain_build() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plain");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .current_dir(workspace)
+        .args(["build", "--profile", "component", "--target", "wasm32-unknown-unknown", "-p", "memberspot-connector"])
+        .env("CARGO_TARGET_DIR", &target)
+        // A plain build has no flags but those of `.cargo/config.toml`; that of a coverage tool would be there too.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let plain = std::fs::read(target.join("wasm32-unknown-unknown/component/memberspot_connector.wasm")).unwrap();
+    assert!(plain == COMPONENT, "{} bytes embedded, {} bytes plain", COMPONENT.len(), plain.len());
+}
+
+#[test]
+fn every_function_gives_a_result_with_the_error() {
+    let host = Host::new().unwrap();
+    assert!(!host.functions().is_empty());
+    for function in host.functions() {
+        let results: Vec<_> = function.ty().results().collect();
+        let [Type::Result(result)] = results.as_slice() else { panic!("{} gives no result", function.name()) };
+        let Some(Type::Variant(error)) = result.err() else { panic!("{} gives another error", function.name()) };
+        let cases: Vec<_> = error.cases().map(|case| (case.name, case.ty.is_some())).collect();
+        // Durable engines look for the last case, without a payload, and for the word `permanent`.
+        assert_eq!(cases, [("permanent", true), ("transient", true), ("execution-failed", false)], "{}", function.name());
+    }
+}
+
+/// The command line of wasmtime calls functions by their name alone, and the catalog finds types by theirs.
+#[test]
+fn names_are_unique_over_all_interfaces() {
+    let host = Host::new().unwrap();
+    let mut names = BTreeSet::new();
+    for function in host.functions() {
+        assert!(names.insert(function.name()), "two functions are named {}", function.name());
+        assert!(!function.interface().is_empty(), "{} belongs to no interface", function.name());
+    }
+    let catalog = Catalog::new().unwrap();
+    let mut types = BTreeSet::new();
+    for ty in &catalog.types {
+        assert!(types.insert(ty.name.as_str()), "two types are named {}", ty.name);
+    }
+}
+
+/// Every engine can carry texts, numbers and plain data; not every engine can carry more.
+#[test]
+fn types_are_plain() {
+    fn check(ty: &Type, place: &str) {
+        match ty {
+            Type::Bool | Type::U8 | Type::U16 | Type::U32 | Type::S8 | Type::S16 | Type::S32 => {}
+            Type::Float32 | Type::Float64 | Type::String | Type::Enum(_) => {}
+            Type::List(list) => {
+                assert!(list.ty() != Type::U8, "{place} is a list of bytes");
+                check(&list.ty(), place);
+            }
+            Type::Option(option) => {
+                assert!(!matches!(option.ty(), Type::Option(_)), "{place} has no form in JSON");
+                check(&option.ty(), place);
+            }
+            Type::Record(record) => record.fields().for_each(|field| check(&field.ty, &format!("{place}.{}", field.name))),
+            Type::Variant(variant) => {
+                for case in variant.cases() {
+                    case.ty.iter().for_each(|ty| check(ty, &format!("{place}.{}", case.name)));
+                }
+            }
+            Type::Result(result) => result.ok().iter().chain(result.err().iter()).for_each(|ty| check(ty, place)),
+            other => panic!("{place} is {other:?}"),
+        }
+    }
+    for function in Host::new().unwrap().functions() {
+        for (name, ty) in function.ty().params() {
+            check(&ty, &format!("{}({name})", function.name()));
+        }
+        function.ty().results().for_each(|ty| check(&ty, function.name()));
+    }
+}
+
+fn resolve() -> Resolve {
+    let mut sources = SourceMap::new();
+    for (name, content) in WIT {
+        sources.push_str(name, *content);
+    }
+    let mut resolve = Resolve::new();
+    resolve.push_group(sources.parse().map_err(|(_, error)| error).unwrap()).unwrap();
+    resolve
+}
+
+#[test]
+fn everything_in_the_wit_is_documented() {
+    let resolve = resolve();
+    let check = |docs: &Docs, place: &str| {
+        assert!(docs.contents.as_deref().is_some_and(|docs| !docs.trim().is_empty()), "{place} has no comment");
+    };
+    for (_, package) in &resolve.packages {
+        check(&package.docs, "the package");
+    }
+    for (_, world) in &resolve.worlds {
+        check(&world.docs, &world.name);
+    }
+    for (_, interface) in &resolve.interfaces {
+        let name = interface.name.as_deref().unwrap();
+        check(&interface.docs, name);
+        for function in interface.functions.values() {
+            check(&function.docs, &function.name);
+        }
+        for (name, id) in &interface.types {
+            let definition = &resolve.types[*id];
+            match &definition.kind {
+                // Came in by `use`.
+                TypeDefKind::Type(wit_parser::Type::Id(_)) => continue,
+                TypeDefKind::Record(it) => it.fields.iter().for_each(|it| check(&it.docs, &it.name)),
+                TypeDefKind::Variant(it) => it.cases.iter().for_each(|it| check(&it.docs, &it.name)),
+                TypeDefKind::Enum(it) => it.cases.iter().for_each(|it| check(&it.docs, &it.name)),
+                TypeDefKind::Flags(it) => it.flags.iter().for_each(|it| check(&it.docs, &it.name)),
+                _ => {}
+            }
+            check(&definition.docs, name);
+        }
+    }
+}
+
+#[test]
+fn every_function_states_its_facts() {
+    for (_, interface) in &resolve().interfaces {
+        for function in interface.functions.values() {
+            let docs = function.docs.contents.as_deref().unwrap_or_default();
+            let line = docs.lines().last().unwrap_or_default();
+            assert!(Facts::parse(line).is_some(), "{}: {line}", function.name);
+        }
+    }
+}
+
+/// The catalog comes from the WIT, calls go by the component: both say the same.
+#[test]
+fn the_catalog_is_that_of_the_component() {
+    let host = Host::new().unwrap();
+    let catalog = Catalog::new().unwrap();
+    let built: BTreeSet<_> = host
+        .functions()
+        .iter()
+        .map(|function| {
+            let inputs = function.inputs().into_iter().map(|(name, ty)| (name, !matches!(ty, Type::Option(_))));
+            (function.short_interface().to_owned(), function.name().to_owned(), inputs.collect::<Vec<_>>())
+        })
+        .collect();
+    let written: BTreeSet<_> = catalog
+        .functions()
+        .map(|function| {
+            let inputs = function.parameters.iter().map(|field| (field.name.clone(), field.required));
+            (function.interface.clone(), function.name.clone(), inputs.collect::<Vec<_>>())
+        })
+        .collect();
+    assert_eq!(built, written);
+}

@@ -1,0 +1,11 @@
+//! One binary for all integration tests: each one would link the engine again.
+
+mod cli;
+mod contract;
+mod dynamic;
+mod errors;
+mod functions;
+mod refusals;
+mod secrets;
+mod stage;
+mod story;
