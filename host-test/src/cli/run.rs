@@ -51,7 +51,7 @@ pub struct ConnectionOptions {
     /// Read the API key from a file.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     key_file: Option<PathBuf>,
-    /// The origin of the API [env: MEMBERSPOT_BASE_URL] [default: https://api.memberspot.de].
+    /// The origin of the API [env: MEMBERSPOT_BASE_URL] [default: the public one].
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     base_url: Option<String>,
     /// What the connector may do, such as read,write [env: MEMBERSPOT_SCOPES].

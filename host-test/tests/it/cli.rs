@@ -279,3 +279,52 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()));
 }
+
+#[test]
+fn the_demo_plays() {
+    let ran = run(&mut memberspot(&["demo"]));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let ran = run(&mut memberspot(&["demo", "--json"]));
+    assert_eq!(ran.code, 0);
+    let steps: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(steps.len(), 14);
+    assert!(steps.iter().all(|step| step["function"].is_string() && step["school"].is_array()));
+    let refused = steps.iter().find(|step| step["error"]["val"]["code"] == "notPermitted").unwrap();
+    assert_eq!(refused["sent"], json!([]));
+    let login = steps.iter().find(|step| step["function"] == "create-login-token").unwrap();
+    let sent = login["sent"][0]["request"].as_str().unwrap();
+    assert!(sent.starts_with("GET /v1/users/login-token/uid-") && !ran.stdout.contains("/login/"), "a login token is shown");
+}
+
+#[test]
+fn a_call_can_have_a_simulator_of_its_own() {
+    let ran = run(&mut memberspot(&["run", "--simulator", "find-user", "--set", "email=anna@example.com"]));
+    assert_eq!((ran.code, &ran.json()["uid"]), (0, &json!("uid-anna")));
+    let ran = run(&mut memberspot(&[
+        "run",
+        "--simulator",
+        "--scopes",
+        "read",
+        "delete-users",
+        "{\"emails\": [\"anna@example.com\"]}",
+    ]));
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("delete"));
+}
+
+#[test]
+fn the_simulator_can_be_run_alone() {
+    let mut process = memberspot(&["simulate", "--port", "0", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+    let hello: Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
+    let (origin, key) = (hello["origin"].as_str().unwrap(), hello["key"].as_str().unwrap());
+    let mut find = memberspot(&["run", "find-user", "--base-url", origin, "--set", "email=anna@example.com"]);
+    let ran = run(find.env("MEMBERSPOT_API_KEY", key));
+    assert_eq!((ran.code, &ran.json()["uid"]), (0, &json!("uid-anna")));
+    let seen: Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let line = seen["request"].as_str().unwrap();
+    assert!(line.contains("GET /v1/users/find-by-mail/") && line.contains("200"), "{line}");
+    assert!(!line.contains("anna") && !line.contains(key), "{line}");
+}

@@ -221,3 +221,20 @@ fn the_catalog_is_that_of_the_component() {
         .collect();
     assert_eq!(built, written);
 }
+
+/// What the README says of functions, errors and variables is what the WIT and the component say.
+#[test]
+fn the_readme_is_complete() {
+    let readme = include_str!("../../../README.md");
+    for function in Catalog::new().unwrap().functions() {
+        let row = format!("| `{}.{}` |", function.interface, function.name);
+        let line = readme.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("the README lacks {row}"));
+        assert!(line.ends_with(&format!("| {} |", function.facts.scope)), "{line}");
+    }
+    let resolve = resolve();
+    let codes = resolve.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("failure-code")).unwrap().1;
+    let TypeDefKind::Enum(codes) = &codes.kind else { panic!("failure-code is an enum") };
+    for code in &codes.cases {
+        assert!(readme.contains(&format!("| `{}` |", code.name)), "the README lacks {}", code.name);
+    }
+}
