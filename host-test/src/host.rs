@@ -184,6 +184,13 @@ impl Host {
         &self.0.functions
     }
 
+    /// What the component imports: the full names of interfaces.
+    #[must_use]
+    pub fn imports(&self) -> Vec<String> {
+        let component = self.0.pre.component();
+        component.component_type().imports(component.engine()).map(|(name, _)| name.to_owned()).collect()
+    }
+
     /// Finds a function by its name, alone (`grant-access`) or after its interface (`access.grant-access`).
     ///
     /// # Errors

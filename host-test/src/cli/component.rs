@@ -5,23 +5,24 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
-use memberspot_host::COMPONENT;
+use memberspot_host::{COMPONENT, Host};
 use serde_json::json;
 
 use super::SUCCESS;
 use super::output::{self, Failure};
 
-/// Write the component to a file, for other engines.
+/// Write the component to a file, for other engines; or say what it is.
 #[derive(Debug, Args)]
 pub struct Component {
-    /// The file to write, or - for standard output.
+    /// The file to write, or - for standard output. Without it, the component's size and imports are printed.
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    out: PathBuf,
+    out: Option<PathBuf>,
 }
 
 impl Component {
     pub fn execute(&self, json: bool) -> Result<u8, Failure> {
-        if self.out == Path::new("-") {
+        let Some(file) = &self.out else { return describe(json) };
+        if file == Path::new("-") {
             if output::is_terminal() {
                 return Err(Failure::usage("the component is binary; send standard output somewhere else"));
             }
@@ -30,12 +31,27 @@ impl Component {
             out.write_all(COMPONENT).and_then(|()| out.flush())?;
             return Ok(SUCCESS);
         }
-        fs::write(&self.out, COMPONENT).map_err(|error| Failure::output(&self.out, &error))?;
+        fs::write(file, COMPONENT).map_err(|error| Failure::output(file, &error))?;
         if json {
-            output::json(&json!({"file": self.out.to_string_lossy(), "bytes": COMPONENT.len()}))?;
+            output::json(&json!({"file": file.to_string_lossy(), "bytes": COMPONENT.len()}))?;
         } else {
-            output::message(|err| writeln!(err, "wrote {} ({} bytes)", self.out.display(), COMPONENT.len()));
+            output::message(|err| writeln!(err, "wrote {} ({} bytes)", file.display(), COMPONENT.len()));
         }
         Ok(SUCCESS)
     }
+}
+
+/// Says how large the component is, and what it asks of an engine.
+fn describe(json: bool) -> Result<u8, Failure> {
+    let host = Host::new().map_err(|error| Failure::host(&error))?;
+    let imports = host.imports();
+    if json {
+        output::json(&json!({"bytes": COMPONENT.len(), "imports": imports}))?;
+    } else {
+        output::stdout(|out| {
+            writeln!(out, "{} bytes; imports:", COMPONENT.len())?;
+            imports.iter().try_for_each(|import| writeln!(out, "  {import}"))
+        })?;
+    }
+    Ok(SUCCESS)
 }
