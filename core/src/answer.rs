@@ -395,6 +395,20 @@ mod tests {
 
     proptest! {
         #[test]
+        fn retry_after_in_seconds_is_never_shortened(seconds in any::<u64>()) {
+            let expected = u32::try_from(u128::from(seconds) * 1000).unwrap_or(u32::MAX);
+            prop_assert_eq!(retry_after_ms(&seconds.to_string(), None), Some(expected));
+        }
+
+        #[test]
+        fn retry_after_as_a_date_counts_from_the_answer(now in 0_u32..86_000, wait in 0_u32..400) {
+            let date = |seconds: u32| {
+                format!("Sat, 21 Nov 2026 {:02}:{:02}:{:02} GMT", seconds / 3600, seconds / 60 % 60, seconds % 60)
+            };
+            prop_assert_eq!(retry_after_ms(&date(now + wait), Some(&date(now))), Some(wait * 1000));
+        }
+
+        #[test]
         fn no_body_makes_decoding_panic(status in any::<u16>(), body in ".*|[\\[\\]{}\":,a-z0-9. ]{0,60}", retry in ".*") {
             let answer = answer(status, &[("retry-after", &retry), ("date", &retry)], &body);
             let _ = answer.trouble();

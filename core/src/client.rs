@@ -5,7 +5,7 @@ use std::{cell::Cell, string::FromUtf8Error, time::Duration};
 use crate::{
     answer::{Answer, Malformed},
     config::{Config, SCOPES},
-    error::{Effect, Nature, Trouble},
+    error::{Effect, Nature, Trouble, listed},
     request::{Call, Request},
     scopes,
     transport::{Bounds, Fault, Incoming, Outgoing, Transport},
@@ -78,16 +78,14 @@ impl<T: Transport> Client<T> {
     /// # Errors
     /// `not-permitted`, naming the scopes that are missing.
     fn permit(&self, request: &Request) -> Result<(), Error> {
-        let missing: Vec<_> =
-            request.scopes.iter().filter(|scope| !self.config.scopes.contains(*scope)).map(scopes::name).collect();
+        let missing = request.scopes.iter().filter(|scope| !self.config.scopes.contains(*scope));
+        let missing = listed(missing.map(scopes::name));
         if missing.is_empty() {
             return Ok(());
         }
         let message = format!(
-            "{}.{} needs the scope {}, which this instance was not given; add it to {SCOPES} if the workflow may do this",
-            request.function.interface,
-            request.function.name,
-            missing.join(" and "),
+            "{}.{} needs the scope {missing}, which this instance was not given; add it to {SCOPES} if the workflow may do this",
+            request.function.interface, request.function.name,
         );
         Err(self.error(Trouble::refused(FailureCode::NotPermitted, message), request.nature))
     }

@@ -4,7 +4,14 @@
 
 use std::time::Duration;
 
-use crate::{error::not_configured, origin::Origin, scopes, scopes::Scopes, secret::Secret, wit::types::Error};
+use crate::{
+    error::{listed, not_configured},
+    origin::Origin,
+    scopes,
+    scopes::Scopes,
+    secret::Secret,
+    wit::types::Error,
+};
 
 /// The key that Memberspot knows the caller by. Required.
 pub const API_KEY: &str = "MEMBERSPOT_API_KEY";
@@ -92,12 +99,12 @@ fn base_url(value: &str) -> Result<Origin, Error> {
 
 fn scopes(value: &str) -> Result<Scopes, Error> {
     Scopes::parse(value).map_err(|unknown| {
-        let known = scopes::NAMES.map(|(_, name)| name).join(",");
+        let known = listed(scopes::NAMES.iter().map(|(_, name)| *name));
         // What stands there may be something pasted by mistake: quote it only when it looks like a name.
         if (1..=16).contains(&unknown.len()) && unknown.bytes().all(|byte| byte.is_ascii_alphabetic()) {
             not_configured(SCOPES, format_args!("names the unknown scope {unknown}: use a list of {known}"))
         } else {
-            not_configured(SCOPES, format_args!("must be a list of {known}, separated by commas"))
+            not_configured(SCOPES, format_args!("must be a list, separated by commas, of {known}"))
         }
     })
 }

@@ -44,26 +44,26 @@ fn property_values(json: Json<'_>) -> Vec<PropertyValue> {
 /// Progress in one course.
 pub fn progress(json: Json<'_>) -> Option<CourseProgress> {
     let object = json.object()?;
-    Some(CourseProgress {
-        course_id: object.text(&["courseId"])?,
+    Some(progress_in(object.text(&["courseId"])?, json, &object))
+}
+
+fn progress_in(course_id: String, json: Json<'_>, object: &Object<'_>) -> CourseProgress {
+    CourseProgress {
+        course_id,
         active_posts: object.get(&["activePosts"]).and_then(Json::whole),
         completed_posts: object.get(&["completedPosts"]).and_then(Json::whole),
         raw: json.raw().to_owned(),
-    })
+    }
 }
 
 /// Progress in one course, with the member where it was sent along. An answer that does not name the course is about the
 /// one that was asked for, as long as it says anything about progress.
 pub fn member_progress(json: Json<'_>, course_id: &str) -> Option<MemberCourseProgress> {
     let object = json.object()?;
-    let about_progress = object.get(&["courseId", "activePosts", "completedPosts"]).is_some();
-    let entry = about_progress.then(|| CourseProgress {
-        course_id: object.text(&["courseId"]).unwrap_or_else(|| course_id.to_owned()),
-        active_posts: object.get(&["activePosts"]).and_then(Json::whole),
-        completed_posts: object.get(&["completedPosts"]).and_then(Json::whole),
-        raw: json.raw().to_owned(),
-    });
-    Some(MemberCourseProgress { progress: entry?, user: object.get(&["user"]).and_then(user) })
+    object.get(&["courseId", "activePosts", "completedPosts"])?;
+    let course_id = object.text(&["courseId"]).unwrap_or_else(|| course_id.to_owned());
+    let user = object.get(&["user"]).and_then(user);
+    Some(MemberCourseProgress { progress: progress_in(course_id, json, &object), user })
 }
 
 /// An offer.

@@ -93,6 +93,17 @@ pub fn not_configured(variable: &str, problem: impl std::fmt::Display) -> Error 
     Trouble::refused(FailureCode::NotConfigured, format!("{variable} {problem}")).into_error(Nature::Read, 0)
 }
 
+/// Names in a row, for a message.
+pub fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.fold(String::new(), |mut list, name| {
+        if !list.is_empty() {
+            list.push_str(", ");
+        }
+        list.push_str(name);
+        list
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     check, entity,
-    error::invalid_input,
+    error::{invalid_input, listed},
     function,
     request::{Call, Request},
     route,
@@ -80,7 +80,7 @@ pub fn set_properties(request: &SetPropertiesRequest, known: &[Property]) -> Res
 
 /// The id of the property with a name.
 fn id_of<'a>(field: &str, name: &str, known: &'a [Property]) -> Result<&'a str, Error> {
-    /// More names would make the message unreadable; each is at most this many characters.
+    /// More names would make the message unreadable; each is at most this many bytes.
     const MOST_NAMES: usize = 50;
     const LONGEST_NAME: usize = 60;
 
@@ -90,10 +90,10 @@ fn id_of<'a>(field: &str, name: &str, known: &'a [Property]) -> Result<&'a str, 
         (Some(_), Some(_)) => Err(invalid_input(field, "is the name of several properties; pass the id instead")),
         (None, _) => {
             let names = known.iter().filter_map(|property| property.name.as_deref()).take(MOST_NAMES);
-            let names: Vec<String> = names.map(|name| name.chars().take(LONGEST_NAME).collect()).collect();
-            Err(match names.as_slice() {
-                [] => invalid_input(field, "is unknown: the school has no custom properties"),
-                names => invalid_input(field, format_args!("is unknown; the school has: {}", names.join(", "))),
+            let names = listed(names.map(|name| name.get(..name.floor_char_boundary(LONGEST_NAME)).unwrap_or(name)));
+            Err(match names.as_str() {
+                "" => invalid_input(field, "is unknown: the school has no custom properties"),
+                names => invalid_input(field, format_args!("is unknown; the school has: {names}")),
             })
         }
     }
