@@ -218,6 +218,11 @@ impl Transport for Wasi {
         Duration::from_nanos(monotonic_clock::now())
     }
 
+    async fn sleep_until(&self, moment: Duration) {
+        // With nothing else to wait for, only the moment can come.
+        let _ = self.ready(vec![], moment).await;
+    }
+
     async fn exchange(&self, request: Outgoing<'_>, bounds: Bounds) -> Result<Incoming, Fault> {
         let outgoing = outgoing(&request)?;
         let mut body = match request.body {

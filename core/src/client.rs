@@ -1,4 +1,4 @@
-//! One call from its beginning to its end: permission, sending, judging the answer. Repeating, too, has its place here.
+//! One call from its beginning to its end: permission, sending, judging the answer, sending again.
 
 use std::{cell::Cell, string::FromUtf8Error, time::Duration};
 
@@ -7,6 +7,7 @@ use crate::{
     config::{Config, SCOPES},
     error::{Effect, Nature, Trouble, listed},
     request::{Call, Request},
+    retry::{self, Budget, Decision},
     scopes,
     transport::{Bounds, Fault, Incoming, Outgoing, Transport},
     wit::types::{Error, FailureCode},
@@ -90,18 +91,52 @@ impl<T: Transport> Client<T> {
         Err(self.error(Trouble::refused(FailureCode::NotPermitted, message), request.nature))
     }
 
-    /// Sends a request, if the scopes allow it, and waits for the complete answer.
+    /// Sends a request, if the scopes allow it, and waits for the complete answer: one of status 2xx, or one that says that
+    /// what was to be read does not exist. What may pass is tried again, as [`retry`] decides.
     ///
     /// # Errors
-    /// Whatever keeps an answer from arriving; an answer of any status is one.
+    /// Whatever keeps such an answer from arriving.
     pub async fn answer(&self, request: &Request) -> Result<Answer, Error> {
         self.permit(request)?;
+        let mut attempts = 0;
+        let mut effect = Effect::None;
+        loop {
+            let mut trouble = match self.attempt(request).await {
+                Ok(answer) if answer.is_success() || (answer.is_missing() && request.nature == Nature::Read) => {
+                    return Ok(answer);
+                }
+                Ok(answer) => answer.trouble(),
+                Err(trouble) => trouble,
+            };
+            attempts += 1;
+            if trouble.effect == Effect::Possible {
+                effect = Effect::Possible;
+            }
+            let now = self.transport.now();
+            let time = self.deadline.saturating_sub(now);
+            let budget = Budget { max_attempts: self.config.max_attempts, attempts, time };
+            // The clock has never shown this moment before; that is all that jitter needs.
+            let random = retry::scatter(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+            match retry::decide(request.nature, &trouble, budget, random) {
+                Decision::Repeat(wait) => {
+                    self.transport.sleep_until(now.saturating_add(wait)).await;
+                    continue;
+                }
+                Decision::ReportWith(wait) => trouble.retry_after_ms = u32::try_from(wait.as_millis()).ok().or(Some(u32::MAX)),
+                Decision::Report => {}
+            }
+            // What an earlier attempt may have done is not undone by how the last one failed.
+            return Err(self.error(Trouble { effect, ..trouble }, request.nature));
+        }
+    }
+
+    /// Sends a request once.
+    async fn attempt(&self, request: &Request) -> Result<Answer, Trouble> {
         let config = &self.config;
-        let error = |trouble| self.error(trouble, request.nature);
-        let fault = |fault: Fault| error(fault.trouble(&config.origin, config.max_response_bytes));
+        let trouble = |fault: Fault| fault.trouble(&config.origin, config.max_response_bytes);
         let now = self.transport.now();
         if now >= self.deadline {
-            return Err(fault(Fault::DeadlineBeforeSending));
+            return Err(trouble(Fault::DeadlineBeforeSending));
         }
         let bounds = Bounds {
             deadline: self.deadline,
@@ -118,8 +153,8 @@ impl<T: Transport> Client<T> {
             body: request.body.as_deref(),
         };
         self.attempts.set(self.attempts.get().saturating_add(1));
-        let incoming = self.transport.exchange(outgoing, bounds).await.map_err(fault)?;
-        self.complete(incoming).map_err(error)
+        let incoming = self.transport.exchange(outgoing, bounds).await.map_err(trouble)?;
+        self.complete(incoming)
     }
 
     /// All headers of a request.
@@ -213,6 +248,7 @@ mod tests {
     struct Script {
         answers: RefCell<Vec<Result<Incoming, Fault>>>,
         sent: RefCell<Vec<Sent>>,
+        slept: RefCell<Vec<Duration>>,
         seconds: Cell<u64>,
     }
 
@@ -227,6 +263,11 @@ mod tests {
     impl Transport for Script {
         fn now(&self) -> Duration {
             Duration::from_secs(self.seconds.get())
+        }
+
+        async fn sleep_until(&self, moment: Duration) {
+            self.slept.borrow_mut().push(moment.saturating_sub(self.now()));
+            self.seconds.set(moment.as_secs());
         }
 
         async fn exchange(&self, request: Outgoing<'_>, bounds: Bounds) -> Result<Incoming, Fault> {
@@ -321,7 +362,7 @@ mod tests {
     #[test]
     fn a_broken_body_spoils_a_success_and_not_an_error() {
         let broken = |status| Ok(Incoming { fault: Some(Fault::Broken), ..answer(status, r#"[{"id"#).ok().unwrap() });
-        let client = client(Script::answering([broken(200), broken(401)]), &[]);
+        let client = client(Script::answering([broken(200), broken(401)]), &[("MEMBERSPOT_MAX_ATTEMPTS", "1")]);
         let (transient, broken) = failure(run(client.call(offers::list_offers())));
         assert_eq!((transient, broken.code, broken.status), (true, FailureCode::Unreachable, Some(200)));
         let (transient, unauthorized) = failure(run(client.call(offers::list_offers())));
@@ -362,6 +403,54 @@ mod tests {
                 let (case, failure) = failure::<()>(Err(fault.trouble(&origin, 1).into_error(nature, 1)));
                 assert_eq!((failure.code, case, failure.outcome_unknown), (code, transient, unknown), "{fault:?} {nature:?}");
             }
+        }
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "the form in which a script has it")]
+    fn asking(status: u16, retry_after: &str) -> Result<Incoming, Fault> {
+        let headers = vec![("retry-after".to_owned(), retry_after.as_bytes().to_vec())];
+        Ok(Incoming { status, headers, body: vec![], fault: None })
+    }
+
+    #[test]
+    fn what_passes_is_tried_again_with_the_same_request() {
+        let script = Script::answering([Err(Fault::Broken), asking(503, "4"), answer(201, "{}")]);
+        let client = client(script, &[]);
+        let state = run(client.call(access::revoke_access("a@b.de", "o").unwrap())).unwrap();
+        assert_eq!(state.active, Some(false));
+        let sent = client.transport.sent.borrow();
+        assert_eq!(sent.len(), 3);
+        assert!(sent.iter().all(|(line, headers, body, bounds)| {
+            (line, headers, body) == (&sent[0].0, &sent[0].1, &sent[0].2) && bounds.deadline == sent[0].3.deadline
+        }));
+        let slept = client.transport.slept.borrow();
+        assert!(slept[0] <= Duration::from_millis(500), "backoff");
+        assert_eq!(slept[1], Duration::from_secs(4), "what Memberspot asked for");
+    }
+
+    #[test]
+    fn without_time_for_it_the_caller_is_told_when() {
+        let client = client(Script::answering([asking(429, "120")]), &[]);
+        let (transient, failure) = failure(run(client.call(offers::list_offers())));
+        assert_eq!((transient, failure.code, failure.attempts), (true, FailureCode::RateLimited, 1));
+        assert_eq!(failure.retry_after_ms, Some(120_000));
+        assert!(client.transport.slept.borrow().is_empty(), "nobody waits for nothing");
+    }
+
+    #[test]
+    fn an_effect_of_an_earlier_attempt_stays_possible() {
+        let client = client(Script::answering([Err(Fault::Broken), Err(Fault::Refused), Err(Fault::Refused)]), &[]);
+        let (transient, failure) = failure(run(client.call(access::revoke_access("a@b.de", "o").unwrap())));
+        assert_eq!((transient, failure.code, failure.attempts), (true, FailureCode::Unreachable, 3));
+        assert!(failure.outcome_unknown, "the first one may have arrived");
+    }
+
+    #[test]
+    fn one_attempt_means_one() {
+        for first in [Err(Fault::Refused), asking(429, "0"), asking(503, "0"), answer(500, "")] {
+            let client = client(Script::answering([first]), &[("MEMBERSPOT_MAX_ATTEMPTS", "1")]);
+            let (transient, failure) = failure(run(client.call(offers::list_offers())));
+            assert_eq!((transient, failure.attempts), (true, 1));
         }
     }
 }

@@ -21,6 +21,8 @@ pub const BASE_URL: &str = "MEMBERSPOT_BASE_URL";
 pub const SCOPES: &str = "MEMBERSPOT_SCOPES";
 /// How long one call may take, in milliseconds.
 pub const DEADLINE_MS: &str = "MEMBERSPOT_DEADLINE_MS";
+/// How often a request is made at the most.
+pub const MAX_ATTEMPTS: &str = "MEMBERSPOT_MAX_ATTEMPTS";
 /// How long the body of an answer may be, in bytes.
 pub const MAX_RESPONSE_BYTES: &str = "MEMBERSPOT_MAX_RESPONSE_BYTES";
 
@@ -28,6 +30,9 @@ const DEFAULT_BASE_URL: &str = "https://api.memberspot.de";
 const DEFAULT_DEADLINE_MS: u64 = 60_000;
 /// A workflow that waits longer than an hour for one call is mistaken.
 const LONGEST_DEADLINE_MS: u64 = 3_600_000;
+const DEFAULT_MAX_ATTEMPTS: u32 = 3;
+/// Backoff fills a minute with fewer.
+const LARGEST_MAX_ATTEMPTS: u64 = 10;
 const DEFAULT_MAX_RESPONSE_BYTES: u64 = 8 << 20;
 /// Answers are held in memory, more than once while they are decoded; an instance has 4 GiB at the most.
 const LARGEST_MAX_RESPONSE_BYTES: u64 = 256 << 20;
@@ -42,6 +47,8 @@ pub struct Config {
     pub scopes: Scopes,
     /// How long one call may take.
     pub deadline: Duration,
+    /// How often a request is made at the most, repetitions included.
+    pub max_attempts: u32,
     /// How long the body of an answer may be, in bytes.
     pub max_response_bytes: usize,
 }
@@ -58,6 +65,7 @@ impl Config {
             origin: Origin::parse(DEFAULT_BASE_URL).map_err(|problem| not_configured(BASE_URL, problem))?,
             scopes: Scopes::all(),
             deadline: Duration::from_millis(DEFAULT_DEADLINE_MS),
+            max_attempts: DEFAULT_MAX_ATTEMPTS,
             max_response_bytes: usize::try_from(DEFAULT_MAX_RESPONSE_BYTES).unwrap_or(usize::MAX),
         };
         for (name, value) in variables {
@@ -67,6 +75,10 @@ impl Config {
                 SCOPES => config.scopes = scopes(&value)?,
                 DEADLINE_MS => {
                     config.deadline = Duration::from_millis(number(DEADLINE_MS, &value, 1..=LONGEST_DEADLINE_MS)?);
+                }
+                MAX_ATTEMPTS => {
+                    let attempts = number(MAX_ATTEMPTS, &value, 1..=LARGEST_MAX_ATTEMPTS)?;
+                    config.max_attempts = u32::try_from(attempts).unwrap_or(DEFAULT_MAX_ATTEMPTS);
                 }
                 MAX_RESPONSE_BYTES => {
                     let bytes = number(MAX_RESPONSE_BYTES, &value, 1..=LARGEST_MAX_RESPONSE_BYTES)?;
@@ -133,7 +145,7 @@ mod tests {
         assert_eq!(config.origin.to_string(), DEFAULT_BASE_URL);
         assert_eq!(config.scopes, Scopes::all());
         assert_eq!(config.deadline, Duration::from_mins(1));
-        assert_eq!(config.max_response_bytes, 8 * 1024 * 1024);
+        assert_eq!((config.max_attempts, config.max_response_bytes), (3, 8 * 1024 * 1024));
     }
 
     #[test]
@@ -143,6 +155,7 @@ mod tests {
             (BASE_URL, "http://localhost:1234/"),
             (SCOPES, "read, login"),
             (DEADLINE_MS, "1500"),
+            (MAX_ATTEMPTS, "1"),
             (MAX_RESPONSE_BYTES, "4096"),
         ];
         let config = config(&variables).ok().unwrap();
@@ -150,7 +163,7 @@ mod tests {
         assert_eq!(config.origin.to_string(), "http://localhost:1234");
         assert_eq!(config.scopes, Scopes::default().with(Scope::Read).with(Scope::Login));
         assert_eq!(config.deadline, Duration::from_millis(1500));
-        assert_eq!(config.max_response_bytes, 4096);
+        assert_eq!((config.max_attempts, config.max_response_bytes), (1, 4096));
     }
 
     #[test]
@@ -170,6 +183,8 @@ mod tests {
             (DEADLINE_MS, "+5"),
             (DEADLINE_MS, "1e3"),
             (DEADLINE_MS, "99999999999999999999"),
+            (MAX_ATTEMPTS, "0"),
+            (MAX_ATTEMPTS, "11"),
             (MAX_RESPONSE_BYTES, "8M"),
             (MAX_RESPONSE_BYTES, ""),
         ];

@@ -67,9 +67,14 @@ impl Trouble {
         Self { code, message, passing: false, effect: Effect::None, status: None, retry_after_ms: None, details: vec![] }
     }
 
+    /// Whether the same request may succeed later, and repeating it is safe.
+    pub fn may_be_repeated(&self, nature: Nature) -> bool {
+        self.passing && (nature.repeatable() || self.effect == Effect::None)
+    }
+
     /// The error for a request of this nature, after so many requests.
     pub fn into_error(self, nature: Nature, attempts: u32) -> Error {
-        let safe = nature.repeatable() || self.effect == Effect::None;
+        let transient = self.may_be_repeated(nature);
         let failure = Failure {
             code: self.code,
             message: self.message,
@@ -79,7 +84,7 @@ impl Trouble {
             attempts,
             details: self.details,
         };
-        if self.passing && safe { Error::Transient(failure) } else { Error::Permanent(failure) }
+        if transient { Error::Transient(failure) } else { Error::Permanent(failure) }
     }
 }
 

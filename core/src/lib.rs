@@ -5,7 +5,8 @@
 //! 1. the component's exports, a file for each interface of the WIT;
 //! 2. [`request`]: checks the input and says what to send and how to read the answer (with [`check`], [`route`],
 //!    [`function`]);
-//! 3. [`client`]: asks the [`config`] and its [`scopes`] for permission, sends, judges the answer;
+//! 3. [`client`]: asks the [`config`] and its [`scopes`] for permission, sends, judges the answer, and sends again when
+//!    [`retry`] says so;
 //! 4. [`transport`]: the boundary to the network, behind which the component has `wasi:http`;
 //! 5. back through [`answer`], [`json`] and [`entity`], which turn answers into typed results, or [`error`]s.
 //!
@@ -25,6 +26,7 @@ pub mod function;
 pub mod json;
 pub mod origin;
 pub mod request;
+pub mod retry;
 pub mod route;
 pub mod scopes;
 pub mod secret;

@@ -135,6 +135,9 @@ pub trait Transport {
     /// The present moment: time since an arbitrary start, never going back.
     fn now(&self) -> Duration;
 
+    /// Waits until a moment.
+    fn sleep_until(&self, moment: Duration) -> impl Future<Output = ()>;
+
     /// Sends a request and receives the answer.
     ///
     /// # Errors

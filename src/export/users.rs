@@ -1,5 +1,6 @@
-use super::{Connector, call};
+use super::{Connector, begin, call};
 use memberspot_core::{
+    flow,
     request::users,
     wit::{
         types::{Error, User},
@@ -17,7 +18,8 @@ impl Guest for Connector {
     }
 
     fn delete_users(emails: Vec<String>) -> Result<(), Error> {
-        call(|_| users::delete_users(&emails))
+        let client = begin()?;
+        client.transport().block_on(flow::delete_users(&client, &emails))
     }
 
     fn delete_users_via_post(emails: Vec<String>) -> Result<(), Error> {

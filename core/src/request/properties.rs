@@ -47,31 +47,48 @@ pub fn check(request: &SetPropertiesRequest) -> Result<(), Error> {
     Ok(())
 }
 
+/// The name of the field that holds a property's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdField {
+    /// `id`: the likelier one.
+    Id,
+    /// `propertyId`: what one public client writes.
+    PropertyId,
+}
+
 /// `properties.set-properties`, with the school's properties as far as they were looked up.
-pub fn set_properties(request: &SetPropertiesRequest, known: &[Property]) -> Result<Call<()>, Error> {
+pub fn set_properties(request: &SetPropertiesRequest, known: &[Property], field: IdField) -> Result<Call<()>, Error> {
     #[derive(Serialize)]
-    struct Value<'a> {
-        id: &'a str,
+    #[serde(rename_all = "camelCase")]
+    struct Setting<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        property_id: Option<&'a str>,
         value: &'a str,
     }
     #[derive(Serialize)]
     struct Body<'a> {
         email: &'a str,
-        properties: Vec<Value<'a>>,
+        properties: Vec<Setting<'a>>,
     }
 
     check(request)?;
-    let mut properties: Vec<Value<'_>> = Vec::with_capacity(request.values.len());
+    let mut properties: Vec<Setting<'_>> = Vec::with_capacity(request.values.len());
     for (index, assignment) in request.values.iter().enumerate() {
-        let field = format!("values[{index}].property");
+        let place = format!("values[{index}].property");
         let id = match &assignment.property {
             PropertyReference::Id(id) => id,
-            PropertyReference::Name(name) => id_of(&field, name, known)?,
+            PropertyReference::Name(name) => id_of(&place, name, known)?,
         };
-        if properties.iter().any(|earlier| earlier.id == id) {
-            return Err(invalid_input(&field, "is set twice; pass each property once"));
+        if properties.iter().any(|earlier| earlier.id.or(earlier.property_id) == Some(id.as_str())) {
+            return Err(invalid_input(&place, "is set twice; pass each property once"));
         }
-        properties.push(Value { id, value: &assignment.value });
+        let (id, property_id) = match field {
+            IdField::Id => (Some(id.as_str()), None),
+            IdField::PropertyId => (None, Some(id.as_str())),
+        };
+        properties.push(Setting { id, property_id, value: &assignment.value });
     }
     let body = Body { email: &request.email, properties };
     let request = Request::new(&route::SET_PROPERTIES, &function::SET_PROPERTIES, &[]).json(&body)?;
@@ -79,7 +96,7 @@ pub fn set_properties(request: &SetPropertiesRequest, known: &[Property]) -> Res
 }
 
 /// The id of the property with a name.
-fn id_of<'a>(field: &str, name: &str, known: &'a [Property]) -> Result<&'a str, Error> {
+fn id_of<'a>(field: &str, name: &str, known: &'a [Property]) -> Result<&'a String, Error> {
     /// More names would make the message unreadable; each is at most this many bytes.
     const MOST_NAMES: usize = 50;
     const LONGEST_NAME: usize = 60;
@@ -125,9 +142,12 @@ mod tests {
     #[test]
     fn names_become_ids() {
         let known = [property("p1", "Shoe size"), property("p2", "City")];
-        let call = set_properties(&request(&[(id("p9"), ""), (name("City"), "Ulm")]), &known).unwrap();
-        let body = r#"{"email":"a@b.de","properties":[{"id":"p9","value":""},{"id":"p2","value":"Ulm"}]}"#;
-        assert_eq!(call.request.body.as_deref(), Some(body));
+        let request = request(&[(id("p9"), ""), (name("City"), "Ulm")]);
+        for (field, name) in [(IdField::Id, "id"), (IdField::PropertyId, "propertyId")] {
+            let body = set_properties(&request, &known, field).unwrap().request.body.unwrap();
+            let list = format!(r#"[{{"{name}":"p9","value":""}},{{"{name}":"p2","value":"Ulm"}}]"#);
+            assert_eq!(body, format!(r#"{{"email":"a@b.de","properties":{list}}}"#));
+        }
     }
 
     #[test]
@@ -140,7 +160,7 @@ mod tests {
             (request(&[(id(""), "")]), "values[0].property"),
             (request(&[]), "values"),
         ] {
-            let Err(Error::Permanent(failure)) = set_properties(&values, &known).map(|_| ()) else {
+            let Err(Error::Permanent(failure)) = set_properties(&values, &known, IdField::Id).map(|_| ()) else {
                 panic!("{values:?} was taken")
             };
             assert_eq!(failure.code, FailureCode::InvalidInput);

@@ -45,6 +45,11 @@ pub fn delete_users(emails: &[String]) -> Result<Call<()>, Error> {
     delete(&route::DELETE_USERS, &function::DELETE_USERS, emails)
 }
 
+/// `users.delete-users`, once more in the other form.
+pub fn delete_users_after_refusal(emails: &[String]) -> Result<Call<()>, Error> {
+    delete(&route::DELETE_USERS_POST, &function::DELETE_USERS, emails)
+}
+
 /// `users.delete-users-via-post`
 pub fn delete_users_via_post(emails: &[String]) -> Result<Call<()>, Error> {
     delete(&route::DELETE_USERS_POST, &function::DELETE_USERS_VIA_POST, emails)

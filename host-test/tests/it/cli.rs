@@ -170,7 +170,6 @@ fn usage_errors_are_2() {
         (vec!["run", "list-offers", "--key-file", "/no/such/file"], "/no/such/file"),
         (vec!["run", "list-offers", "--key", "secret"], "unexpected argument"),
         (vec!["functions", "grant-acces"], "did you mean `grant-access`?"),
-        (vec!["component"], "--out"),
     ] {
         let ran = run(&mut memberspot(&arguments));
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}: {}", ran.stderr);

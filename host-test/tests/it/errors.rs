@@ -84,7 +84,7 @@ async fn from_the_network() {
 #[tokio::test]
 async fn nobody_listens() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let connection = Connection::new("k").base_url(format!("http://{closed}"));
+    let connection = Connection::new("k").base_url(format!("http://{closed}")).variable("MEMBERSPOT_MAX_ATTEMPTS", "1");
     for (function, input) in natures() {
         let failure = crate::stage::call(&connection, function, input).await.unwrap_err();
         assert_eq!(
@@ -125,8 +125,9 @@ async fn from_the_engine() {
     ];
     for (error, code, passing, effect_possible) in cases {
         let host = Host::builder().sender(Engine(error)).build().unwrap();
+        let connection = Connection::new("k").variable("MEMBERSPOT_MAX_ATTEMPTS", "1");
         for (index, (function, input)) in natures().into_iter().enumerate() {
-            let outcome = host.call(&Connection::new("k"), function, &input).await.unwrap();
+            let outcome = host.call(&connection, function, &input).await.unwrap();
             let error = outcome.into_json().unwrap_err();
             let transient = if passing && (index < 2 || !effect_possible) { "transient" } else { "permanent" };
             assert_eq!((&error["tag"], &error["val"]["code"]), (&json!(transient), &json!(code)), "{function}");
@@ -228,6 +229,7 @@ async fn from_the_configuration() {
         ("MEMBERSPOT_BASE_URL", "https://api.memberspot.de/v1"),
         ("MEMBERSPOT_SCOPES", "everything"),
         ("MEMBERSPOT_DEADLINE_MS", "soon"),
+        ("MEMBERSPOT_MAX_ATTEMPTS", "0"),
         ("MEMBERSPOT_MAX_RESPONSE_BYTES", "-1"),
     ] {
         let connection = stage.connection.clone().variable(variable, value);

@@ -6,6 +6,7 @@ mod dynamic;
 mod errors;
 mod functions;
 mod refusals;
+mod retries;
 mod secrets;
 mod stage;
 mod story;

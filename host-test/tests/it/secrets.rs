@@ -23,7 +23,7 @@ async fn no_output_contains_the_key() {
     let school = School::new("school-canary", CANARY);
     let options = Options { clock: Clock::manual(), rate_limit: None, schools: vec![school], ..Options::default() };
     let simulator = Simulator::start(options).await.unwrap();
-    let connection = Connection::new(CANARY).base_url(simulator.origin());
+    let connection = Connection::new(CANARY).base_url(simulator.origin()).variable("MEMBERSPOT_MAX_ATTEMPTS", "1");
     let escaped = CANARY.replace('"', "\\\"").replace('/', "\\/");
     let quoting = [
         Fault::Echo,

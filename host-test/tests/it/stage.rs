@@ -24,14 +24,15 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The demo school on a clock that stands still, without a rate limit.
+    /// The demo school on a clock that stands still, without a rate limit. Requests are made once, so that a test sees each
+    /// failure; the tests of repetition say otherwise.
     pub async fn new() -> Self {
         Self::with(Options { clock: Clock::manual(), rate_limit: None, ..Options::default() }).await
     }
 
     pub async fn with(options: Options) -> Self {
         let simulator = Simulator::start(options).await.expect("a free port");
-        let connection = Connection::new(KEY).base_url(simulator.origin());
+        let connection = Connection::new(KEY).base_url(simulator.origin()).variable("MEMBERSPOT_MAX_ATTEMPTS", "1");
         Self { simulator, connection }
     }
 
