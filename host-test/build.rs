@@ -6,7 +6,7 @@
 //! bytes.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -104,7 +104,9 @@ fn list_wit(wit: &Path, list: &Path) -> Result<(), String> {
 
     let mut source = String::from("&[\n");
     for path in &files {
-        let name = path.file_name().unwrap_or_default();
+        let name = path.file_name().and_then(OsStr::to_str).ok_or("a name in wit/ is not text")?;
+        let path = path.to_str().ok_or("the path of this repository is not text")?;
+        // Rust's own escapes.
         writeln!(source, "    ({name:?}, include_str!({path:?})),").map_err(|error| error.to_string())?;
     }
     source.push_str("]\n");

@@ -40,7 +40,8 @@
 //! What the component can reach is the environment of its [`Connection`], a clock, and the one [`Origin`] that the
 //! connection names. What it may use is in [`Limits`]. Each call runs in an instance of its own.
 
-#![deny(missing_docs)]
+#![warn(missing_docs, clippy::pedantic)]
+#![forbid(unsafe_code)]
 
 #[expect(missing_docs, reason = "made from the WIT; not every generated item carries its comment")]
 pub mod bindings;
@@ -51,6 +52,7 @@ pub mod egress;
 mod host;
 pub mod json;
 mod limits;
+#[allow(clippy::pedantic, reason = "written against the default lints")]
 pub mod simulator;
 
 pub use connection::{ApiKey, Connection};

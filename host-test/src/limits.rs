@@ -28,7 +28,7 @@ impl Default for Limits {
             // A response of the largest size that the component accepts by default exists there several times: as bytes,
             // as JSON and as the typed answer.
             memory: 128 << 20,
-            time: Duration::from_secs(300),
+            time: Duration::from_mins(5),
             // The component makes one request at a time, of about ten handles.
             handles: 1000,
         }

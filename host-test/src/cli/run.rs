@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use memberspot_host::connection::{API_KEY, BASE_URL, DEADLINE_MS, SCOPES};
+use memberspot_host::connection::{BASE_URL, DEADLINE_MS, SCOPES};
 use memberspot_host::json::Answer;
 use memberspot_host::{ApiKey, Connection, Host, HostError, Limits, Outcome};
 use serde_json::Value;
@@ -157,6 +157,9 @@ fn failure(error: HostError) -> Failure {
     }
 }
 
+/// The component names the variable; that there is also an option, only the command line knows.
+const NO_KEY: &str = "put the API key into the environment variable MEMBERSPOT_API_KEY, or into a file named by --key-file";
+
 /// Says for people what the function answered; the result is the exit code.
 fn report(error: &Answer, connection: &Connection) -> u8 {
     let error = error.to_json();
@@ -164,7 +167,8 @@ fn report(error: &Answer, connection: &Connection) -> u8 {
     let text = |key: &str| failure[key].as_str().unwrap_or_default();
     let (code, advice) = match error["tag"].as_str() {
         Some("transient") => (TRANSIENT, Some(retry(failure["retryAfterMs"].as_u64()))),
-        Some("permanent") => (PERMANENT, advice(text("code"), connection)),
+        Some("permanent") if text("code") == "notConfigured" && !connection.has_key() => (PERMANENT, Some(NO_KEY.to_owned())),
+        Some("permanent") => (PERMANENT, None),
         _ => (HOST, None),
     };
     output::message(|err| {
@@ -195,19 +199,5 @@ fn retry(after_ms: Option<u64>) -> String {
         #[expect(clippy::cast_precision_loss, reason = "for people")]
         Some(ms) => format!("the same call may succeed in {} s", (ms as f64) / 1000.0),
         None => "the same call may succeed later; repeating it is safe".into(),
-    }
-}
-
-/// What to do about a configuration that the component cannot work with, in terms of this command line.
-fn advice(code: &str, connection: &Connection) -> Option<String> {
-    match code {
-        "notConfigured" if !connection.has_key() => {
-            Some(format!("put the API key into the environment variable {API_KEY}, or into a file named by --key-file"))
-        }
-        "notPermitted" => Some(format!(
-            "requests may go to {}; --scopes and --base-url say what is allowed",
-            connection.origin().map_or_else(|| "no address".into(), |origin| origin.to_string())
-        )),
-        _ => None,
     }
 }
