@@ -18,6 +18,10 @@ const LONGEST_ACKNOWLEDGEMENT: usize = 64;
 /// A login token is a JSON Web Token at the most.
 const LONGEST_TOKEN: usize = 8192;
 
+/// A longer list is refused: each item becomes many values on the engine's side of the boundary, and engines end a call that
+/// hands over too many. Memberspot's pages have at most some hundred.
+const MOST_ITEMS: usize = 10_000;
+
 /// An answer that has arrived completely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -33,10 +37,20 @@ pub struct Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
+/// There is more of it than can be handed over.
+pub const TOO_MANY: Malformed = Malformed("a list of at most 10,000 items");
+
 impl Answer {
     /// Whether the status is 2xx.
     pub fn is_success(&self) -> bool {
         (200..=299).contains(&self.status)
+    }
+
+    /// Whether an answer of status 2xx has the body of an error, as some proxies make it.
+    pub fn is_error_in_disguise(&self) -> bool {
+        // Most answers do not even have the word, and need no second look.
+        let status = || Json::parse(&self.body)?.object()?.get(&["statusCode"])?.whole::<u16>();
+        self.body.contains("statusCode") && status().is_some_and(|status| status >= 400)
     }
 
     /// The value of a header; `name` in lower case.
@@ -55,6 +69,9 @@ impl Answer {
     pub fn list<T>(&self, what: &'static str, read: impl Fn(Json<'_>) -> Option<T>) -> Result<Page<T>, Malformed> {
         let json = Json::parse(&self.body).ok_or(Malformed(what))?;
         let (items, next) = unwrap_list(json).ok_or(Malformed(what))?;
+        if items.len() > MOST_ITEMS {
+            return Err(TOO_MANY);
+        }
         let items = items.into_iter().map(|item| read(item).ok_or(Malformed(what))).collect::<Result<_, _>>()?;
         Ok(Page { items, next })
     }
@@ -121,6 +138,7 @@ impl Answer {
             409 => (FailureCode::Conflict, false, Effect::None, "the call contradicts the present state"),
             413 => (FailureCode::TooLarge, false, Effect::None, "the request is too large"),
             429 => (FailureCode::RateLimited, true, Effect::None, "too many requests; wait before the next one"),
+            400..=499 if details.is_empty() => (FailureCode::Rejected, false, Effect::None, "the request is refused"),
             400..=499 => (FailureCode::Rejected, false, Effect::None, "the request is refused; the details say why"),
             503 if retry_after_ms.is_some() => {
                 (FailureCode::Unavailable, true, Effect::None, "the service is busy; wait before the next request")
@@ -148,12 +166,17 @@ impl Answer {
             && !self.messages().first().is_some_and(|message| is_unknown_route(message))
     }
 
-    /// Memberspot's own messages, from `message`, which is a text or a list of texts, else from `error`.
+    /// Memberspot's own messages, from `message`, which is a text or a list of texts, else from `error`; or
+    /// a body of plain text.
     fn messages(&self) -> Vec<String> {
-        let object = Json::parse(&self.body).and_then(Json::object);
-        let Some(message) = object.and_then(|object| object.get(&["message", "error"])) else { return vec![] };
+        let Some(json) = Json::parse(&self.body) else {
+            let is_text = self.header("content-type").is_some_and(|kind| kind.starts_with("text/plain"));
+            let text = self.body.trim();
+            return if is_text && !text.is_empty() { vec![text.to_owned()] } else { vec![] };
+        };
+        let Some(message) = json.object().and_then(|object| object.get(&["message", "error"])) else { return vec![] };
         let texts = message.list().unwrap_or_else(|| vec![message]);
-        texts.into_iter().filter_map(Json::text).take(MOST_DETAILS).map(shortened).collect()
+        texts.into_iter().filter_map(Json::text).take(MOST_DETAILS).collect()
     }
 }
 
@@ -196,7 +219,8 @@ fn is_unknown_route(message: &str) -> bool {
     })
 }
 
-fn shortened(mut text: String) -> String {
+/// A message of Memberspot's, short enough to be passed on.
+pub fn shortened(mut text: String) -> String {
     if text.len() > LONGEST_DETAIL {
         text.truncate(text.floor_char_boundary(LONGEST_DETAIL - '…'.len_utf8()));
         text.push('…');
@@ -275,6 +299,21 @@ mod tests {
             ["", "ok", "{}", "null", "1", "[1]", r#"[{"id":null}]"#, r#"{"a":[],"b":[]}"#, "<html></html>", r#"[{"id":"o1"}"#]
         {
             assert_eq!(ids(body), Err(Malformed("offers")), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_list_has_an_end() {
+        let body = |items: usize| format!("[{}]", vec![r#"{"id":1}"#; items].join(","));
+        assert_eq!(ok(&body(MOST_ITEMS)).list("offers", entity::offer).map(|page| page.items.len()), Ok(MOST_ITEMS));
+        assert_eq!(ok(&body(MOST_ITEMS + 1)).list("offers", entity::offer).map(|_| ()), Err(TOO_MANY));
+    }
+
+    #[test]
+    fn an_error_with_a_status_of_success_is_found_out() {
+        assert!(ok(r#"{"statusCode":400,"message":"no","error":"Bad Request"}"#).is_error_in_disguise());
+        for body in [r#"{"statusCode":200}"#, r#"[{"statusCode":400}]"#, r#"{"raw":{"statusCode":400}}"#, "statusCode", ""] {
+            assert!(!ok(body).is_error_in_disguise(), "{body}");
         }
     }
 
@@ -362,7 +401,9 @@ mod tests {
         assert_eq!(details("<html>"), [""; 0]);
         let many = serde_json::json!({"message": vec!["ä".repeat(1000); 50]}).to_string();
         assert_eq!(details(&many).len(), MOST_DETAILS);
-        assert!(details(&many).iter().all(|detail| detail.len() <= LONGEST_DETAIL && detail.ends_with('…')));
+        assert!(details(&many).into_iter().map(shortened).all(|text| text.len() <= LONGEST_DETAIL && text.ends_with('…')));
+        let plain = answer(403, &[("content-type", "text/plain; charset=utf-8")], " the plan \n");
+        assert_eq!(plain.trouble().details, ["the plan"]);
     }
 
     #[test]

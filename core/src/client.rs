@@ -3,7 +3,7 @@
 use std::{cell::Cell, string::FromUtf8Error, time::Duration};
 
 use crate::{
-    answer::{Answer, Malformed},
+    answer::{Answer, Malformed, TOO_MANY, shortened},
     config::{Config, SCOPES},
     error::{Effect, Nature, Trouble, listed},
     request::{Call, Request},
@@ -63,6 +63,9 @@ impl<T: Transport> Client<T> {
         match when_missing {
             Some(missing) if answer.is_missing() => Ok(missing()),
             _ if !answer.is_success() => Err(self.error(answer.trouble(), request.nature)),
+            _ if answer.is_error_in_disguise() => {
+                Err(self.error(malformed(answer, Malformed("an answer but an error")), request.nature))
+            }
             _ => decode(answer).map_err(|promised| self.error(malformed(answer, promised), request.nature)),
         }
     }
@@ -70,7 +73,7 @@ impl<T: Transport> Client<T> {
     /// The error that trouble means for a request of this nature.
     fn error(&self, mut trouble: Trouble, nature: Nature) -> Error {
         // The body was searched for the key as it came; a message can still have spelled it with escapes.
-        trouble.details = trouble.details.into_iter().map(|detail| self.config.api_key.redact(detail)).collect();
+        trouble.details = trouble.details.into_iter().map(|detail| shortened(self.config.api_key.redact(detail))).collect();
         trouble.into_error(nature, self.attempts.get())
     }
 
@@ -192,10 +195,11 @@ impl<T: Transport> Client<T> {
             let trouble = fault.trouble(&config.origin, config.max_response_bytes);
             return Err(Trouble { status: Some(answer.status), ..trouble });
         }
-        if answer.header("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-            return Err(malformed(&answer, Malformed("an uncompressed answer")));
-        }
         let size = incoming.body.len();
+        let encoding = answer.header("content-encoding").unwrap_or_default();
+        if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
+            return Err(unexpected(&answer, Malformed("an uncompressed answer"), size));
+        }
         match text(incoming.body) {
             Ok(body) => answer.body = config.api_key.redact(body),
             Err(_) => return Err(unexpected(&answer, Malformed("text in UTF-8"), size)),
@@ -217,7 +221,8 @@ fn unexpected(answer: &Answer, promised: Malformed, size: usize) -> Trouble {
         "Memberspot answered {} with {size} bytes of {kind}, which is not {}; check the base URL",
         answer.status, promised.0
     );
-    Trouble { effect: Effect::Possible, status: Some(answer.status), ..Trouble::refused(FailureCode::InvalidResponse, message) }
+    let code = if promised == TOO_MANY { FailureCode::TooLarge } else { FailureCode::InvalidResponse };
+    Trouble { effect: Effect::Possible, status: Some(answer.status), ..Trouble::refused(code, message) }
 }
 
 #[cfg(test)]

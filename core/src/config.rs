@@ -34,8 +34,11 @@ const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 /// Backoff fills a minute with fewer.
 const LARGEST_MAX_ATTEMPTS: u64 = 10;
 const DEFAULT_MAX_RESPONSE_BYTES: u64 = 8 << 20;
-/// Answers are held in memory, more than once while they are decoded; an instance has 4 GiB at the most.
-const LARGEST_MAX_RESPONSE_BYTES: u64 = 256 << 20;
+/// Answers exist several times while they are decoded and handed over, and engines bound both memory and copying: with this
+/// much, the engines that were tried still deliver.
+const LARGEST_MAX_RESPONSE_BYTES: u64 = 16 << 20;
+/// Engines bound the headers of a request, all together, and some trap beyond that.
+const LONGEST_API_KEY: usize = 8192;
 
 /// The configuration of an instance.
 pub struct Config {
@@ -98,6 +101,9 @@ fn api_key(key: Option<String>) -> Result<Secret, Error> {
         key.ok_or_else(|| not_configured(API_KEY, "is not set: create a key in Memberspot under Settings, Integrations"))?;
     if key.is_empty() {
         return Err(not_configured(API_KEY, "is empty: create a key in Memberspot under Settings, Integrations"));
+    }
+    if key.len() > LONGEST_API_KEY {
+        return Err(not_configured(API_KEY, format_args!("is longer than {LONGEST_API_KEY} bytes, so it is not a key")));
     }
     if key.chars().any(|c| c.is_control() && c != '\t') {
         return Err(not_configured(API_KEY, "contains a line break or another control character: remove it"));
@@ -173,6 +179,7 @@ mod tests {
             (API_KEY, "k\n"),
             (API_KEY, "k\r\nX-Evil: 1"),
             (API_KEY, "\u{7f}"),
+            (API_KEY, &"k".repeat(8193)),
             (BASE_URL, ""),
             (BASE_URL, "https://api.memberspot.de/v1"),
             (BASE_URL, "https://api.memberspot.de//"),
@@ -186,6 +193,7 @@ mod tests {
             (MAX_ATTEMPTS, "0"),
             (MAX_ATTEMPTS, "11"),
             (MAX_RESPONSE_BYTES, "8M"),
+            (MAX_RESPONSE_BYTES, "16777217"),
             (MAX_RESPONSE_BYTES, ""),
         ];
         for (variable, value) in cases {

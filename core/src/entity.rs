@@ -22,9 +22,15 @@ pub fn user(json: Json<'_>) -> Option<User> {
         active: object.get(&["active"]).and_then(Json::flag),
         created: object.text(&["created", "createdAt"]),
         custom_properties: object.get(&["customUserProperties"]).map(property_values).unwrap_or_default(),
-        progress: object.get(&["progress"]).and_then(Json::list).unwrap_or_default().into_iter().filter_map(progress).collect(),
+        progress: items(&object, "progress").filter_map(progress).collect(),
         raw: json.raw().to_owned(),
     })
+}
+
+/// The items of a list within an entity; `raw` has what is beyond any sensible number of them.
+fn items<'a>(object: &Object<'a>, name: &str) -> impl Iterator<Item = Json<'a>> {
+    const MOST_ITEMS: usize = 10_000;
+    object.get(&[name]).and_then(Json::list).unwrap_or_default().into_iter().take(MOST_ITEMS)
 }
 
 /// Values of custom properties: an object of id and value, or a list of objects that hold both.
@@ -98,7 +104,8 @@ pub fn exam_result(json: Json<'_>) -> Option<ExamResult> {
     Some(ExamResult { id: object.text(&["id"]), raw: json.raw().to_owned() })
 }
 
-/// What a state-changing route says of the new state.
+/// The state of an access: as asked for, or as a state-changing route reports it.
+#[derive(Debug, Default)]
 pub struct State {
     /// The address.
     pub email: Option<String>,
@@ -106,6 +113,19 @@ pub struct State {
     pub id: Option<String>,
     /// The new state.
     pub active: Option<bool>,
+}
+
+impl State {
+    /// Whether what is reported cannot be the state that was asked for. What is not reported contradicts nothing; neither does
+    /// whatever is reported as `active` after a deletion, which asks for none.
+    pub fn contradicts(&self, asked: &Self) -> bool {
+        let differ = |reported: &Option<String>, asked: &Option<String>| match (reported, asked) {
+            (Some(reported), Some(asked)) => !reported.eq_ignore_ascii_case(asked),
+            _ => false,
+        };
+        let other_state = self.active.is_some() && asked.active.is_some() && self.active != asked.active;
+        other_state || differ(&self.email, &asked.email) || differ(&self.id, &asked.id)
+    }
 }
 
 /// The new state; `id` names the field that holds offer or order.

@@ -7,9 +7,12 @@ use std::{borrow::Cow, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{Error, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
+
+/// Entities have some dozen members, and maps of custom properties as many as the school defined.
+const MOST_MEMBERS: usize = 10_000;
 
 /// A JSON value, as the text that was sent.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +29,7 @@ impl<'a> Json<'a> {
         self.0.get()
     }
 
-    /// The members of an object.
+    /// The members of an object; none when there are too many to be an entity's.
     pub fn object(self) -> Option<Object<'a>> {
         self.raw().starts_with('{').then(|| serde_json::from_str(self.raw()).ok()).flatten()
     }
@@ -103,6 +106,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::with_capacity(8);
                 while let Some(member) = map.next_entry()? {
+                    if members.len() == MOST_MEMBERS {
+                        return Err(Error::custom("too many members"));
+                    }
                     members.push(member);
                 }
                 Ok(Object(members))

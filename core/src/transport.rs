@@ -65,7 +65,7 @@ pub enum Fault {
     Refused,
     /// The engine does not let this component go there.
     Denied,
-    /// The certificate of the server is not accepted.
+    /// No TLS connection: the certificate of the server is not accepted, or it does not speak TLS.
     Certificate,
     /// No answer in time.
     TimedOut,
@@ -100,9 +100,12 @@ impl Fault {
                     "the engine does not let this component reach {authority}; allow that host in the engine's network settings"
                 ),
             ),
-            Self::Certificate => {
-                (Code::Unreachable, false, Effect::Possible, format!("the certificate of {authority} is not accepted"))
-            }
+            Self::Certificate => (
+                Code::Unreachable,
+                false,
+                Effect::Possible,
+                format!("{authority} does not speak TLS, or its certificate is not accepted"),
+            ),
             Self::TimedOut => (Code::TimedOut, true, Effect::Possible, format!("{authority} did not answer in time")),
             Self::DeadlineBeforeSending => {
                 (Code::TimedOut, true, Effect::None, "the deadline of the call passed before the request was sent".into())

@@ -16,6 +16,10 @@ pub const BASE_URL: &str = "MEMBERSPOT_BASE_URL";
 pub const SCOPES: &str = "MEMBERSPOT_SCOPES";
 /// The variable that holds the component's own time limit for a call, in milliseconds.
 pub const DEADLINE_MS: &str = "MEMBERSPOT_DEADLINE_MS";
+/// The variable that holds how often a request is made at the most.
+pub const MAX_ATTEMPTS: &str = "MEMBERSPOT_MAX_ATTEMPTS";
+/// The variable that holds the longest answer that the component accepts, in bytes.
+pub const MAX_RESPONSE_BYTES: &str = "MEMBERSPOT_MAX_RESPONSE_BYTES";
 /// What the names of all variables of the component begin with.
 pub const PREFIX: &str = "MEMBERSPOT_";
 
@@ -140,6 +144,12 @@ impl Connection {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
+    }
+
+    /// Variables that the embedded component does not read: mistyped, perhaps, or meant for another version.
+    pub fn unknown_variables(&self) -> impl Iterator<Item = &str> {
+        let known = [BASE_URL, SCOPES, DEADLINE_MS, MAX_ATTEMPTS, MAX_RESPONSE_BYTES];
+        self.variables.keys().map(String::as_str).filter(move |name| !known.contains(name))
     }
 
     /// The origin that requests may go to. `None`, which allows nothing, when the configured address has none.

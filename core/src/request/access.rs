@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::{
-    check, entity,
+    answer::Malformed,
+    check,
+    entity::{self, State},
     function::{self, Function},
     request::{Call, Request},
     route,
@@ -89,15 +91,12 @@ fn set_offer_state(
     let (email, offer_id) = (body.email.to_owned(), body.offer_id.to_owned());
     let request = Request::new(&route::OFFER_STATE, function, &[]).json(&body)?;
     Ok(Call::new(request, move |answer| {
-        let state = answer.acknowledgement()?.map(|object| entity::state(&object, "offerId"));
-        let (said_email, said_offer, said_active) =
-            state.map_or((None, None, None), |state| (state.email, state.id, state.active));
-        Ok(AccessState {
-            email: said_email.unwrap_or(email),
-            offer_id: said_offer.unwrap_or(offer_id),
-            active: said_active.or(active),
-            raw: answer.raw_object(),
-        })
+        let state = answer.acknowledgement()?.map(|object| entity::state(&object, "offerId")).unwrap_or_default();
+        let asked = State { email: Some(email.clone()), id: Some(offer_id.clone()), active };
+        if state.contradicts(&asked) {
+            return Err(Malformed("about what was asked for"));
+        }
+        Ok(AccessState { email: state.email.unwrap_or(email), offer_id, active, raw: answer.raw_object() })
     }))
 }
 

@@ -18,10 +18,12 @@ use crate::{
 const LONGEST_PATH: usize = 8192;
 const MOST_HEADERS: usize = 64;
 const LONGEST_HEADER: usize = 8192;
+/// Engines bound all headers of a request together, some at 128 KiB, and trap beyond that.
+const MOST_HEADER_BYTES: usize = 64 << 10;
 
 /// Headers that are the connector's: the key, what frames the message, what concerns the connection alone (RFC 9110,
 /// section 7.6.1), and what makes some servers take the request for another one than its method and path say.
-const RESERVED_HEADERS: [&str; 18] = [
+const RESERVED_HEADERS: [&str; 19] = [
     "x-api-key",
     "host",
     "user-agent",
@@ -40,8 +42,9 @@ const RESERVED_HEADERS: [&str; 18] = [
     "x-http-method-override",
     "x-method-override",
     "forwarded",
+    "x-real-ip",
 ];
-const RESERVED_PREFIXES: [&str; 4] = ["proxy-", "x-forwarded-", "x-original-", "x-rewrite-"];
+const RESERVED_PREFIXES: [&str; 4] = ["proxy-", "x-forwarded", "x-original", "x-rewrite"];
 
 /// `api.call-api`
 pub fn call_api(request: ApiRequest, origin: &Origin) -> Result<Call<ApiResponse>, Error> {
@@ -126,15 +129,16 @@ fn target(path: &str, origin: &Origin) -> Result<String, Error> {
         }
     }
     for segment in path.split('/').map(decoded) {
-        // A path parameter behind a semicolon is cut off by some servers before they look at dots.
-        let name = segment.split(';').next().unwrap_or_default();
-        if name == "." || name == ".." {
+        if segment == "." || segment == ".." {
             return refuse("must not contain dot segments, encoded ones included");
         }
-        // Decoded twice as well: a proxy and a server may each do it.
-        let twice = decoded(&segment);
-        if [&segment, &twice].into_iter().any(|text| text.contains(['/', '\\'])) || matches!(twice.as_str(), "." | "..") {
-            return refuse("must not contain an encoded slash, backslash or dot segment");
+        if segment.contains(['/', '\\']) {
+            return refuse("must not contain an encoded slash or backslash");
+        }
+        // What follows a semicolon is cut off by some servers, and what is encoded twice decoded twice by some proxies:
+        // neither could be judged by what it is for.
+        if segment.contains(';') || decoded(&segment) != segment {
+            return refuse("must not contain a semicolon, or anything that is percent-encoded twice");
         }
     }
     Ok(query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")))
@@ -153,6 +157,7 @@ fn headers(headers: Vec<HttpHeader>) -> Result<Vec<(String, String)>, Error> {
         ));
     }
     let mut checked: Vec<(String, String)> = Vec::with_capacity(headers.len() + 1);
+    let mut bytes: usize = 0;
     for (index, header) in headers.into_iter().enumerate() {
         let HttpHeader { name, value } = header;
         let name = name.to_ascii_lowercase();
@@ -161,7 +166,9 @@ fn headers(headers: Vec<HttpHeader>) -> Result<Vec<(String, String)>, Error> {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)) {
             return refuse("name", "is not a header name: letters, digits and hyphens");
         }
-        if RESERVED_HEADERS.contains(&name.as_str()) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        // To programs that read headers as variables, an underscore is a hyphen.
+        let meant = name.replace('_', "-");
+        if RESERVED_HEADERS.contains(&meant.as_str()) || RESERVED_PREFIXES.iter().any(|prefix| meant.starts_with(prefix)) {
             return refuse("name", "is a header that the connector sets itself, or that no call may set; leave it out");
         }
         if name == "content-type" && checked.iter().any(|(earlier, _)| *earlier == name) {
@@ -173,17 +180,25 @@ fn headers(headers: Vec<HttpHeader>) -> Result<Vec<(String, String)>, Error> {
         if !value.bytes().all(|byte| byte == b'\t' || byte == b' ' || byte.is_ascii_graphic()) {
             return refuse("value", "contains a line break or another character that no header can hold; remove or encode it");
         }
+        bytes += name.len() + value.len();
         checked.push((name, value));
+    }
+    if bytes > MOST_HEADER_BYTES {
+        return Err(invalid_input(
+            "headers",
+            format_args!("have {bytes} bytes together; at most {MOST_HEADER_BYTES} are allowed"),
+        ));
     }
     Ok(checked)
 }
 
-/// Whether a server will read the body as JSON in UTF-8, judged by its content type.
+/// Whether a server will surely read the body as JSON in UTF-8, judged by its content type: `application/json`, with the
+/// parameter `charset=utf-8` or none.
 fn is_json(headers: &[(String, String)]) -> bool {
-    let content_type = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.replace([' ', '\t'], ""));
-    content_type.is_some_and(|value| {
-        ["application/json", "application/json;charset=utf-8"].iter().any(|json| value.eq_ignore_ascii_case(json))
-    })
+    let Some((_, value)) = headers.iter().find(|(name, _)| name == "content-type") else { return false };
+    let mut parts = value.split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    is_json && parts.all(|part| ["", "charset=utf-8", "charset=\"utf-8\""].iter().any(|known| part.eq_ignore_ascii_case(known)))
 }
 
 /// The scopes that a raw call needs: `raw`, and what the route behind it needs. What is not known for sure to be harmless
@@ -278,6 +293,10 @@ mod tests {
             "/v1/a%2fb",
             "/v1/a%2Fb",
             "/v1/a%252Fb",
+            "/v1/%252e%252e;x/a",
+            "/v1/a;b",
+            "/v1/a%3bb",
+            "/v1/login%252dtoken/u",
             "/v1/offers#x",
             "/v1/a b",
             "/v1/a\tb",
@@ -316,6 +335,10 @@ mod tests {
             "X-HTTP-Method-Override",
             "X-Forwarded-Host",
             "X-Original-URL",
+            "x_api_key",
+            "X_HTTP_Method_Override",
+            "X-Forwarded",
+            "X-Real-IP",
             "Proxy-Authorization",
             "Accept-Encoding",
             "TE",
@@ -337,6 +360,9 @@ mod tests {
         let header = HttpHeader { name: "x".into(), value: "y".into() };
         let many = ApiRequest { headers: vec![header; 65], ..request(HttpMethod::Get, "/v1/offers") };
         assert!(refused(many).is_some_and(|message| message.starts_with("headers: ")));
+        let large = HttpHeader { name: "x".into(), value: "y".repeat(8000) };
+        let heavy = ApiRequest { headers: vec![large; 9], ..request(HttpMethod::Get, "/v1/offers") };
+        assert!(refused(heavy).is_some_and(|message| message.starts_with("headers: ")));
         let get = ApiRequest { body: Some(String::new()), ..request(HttpMethod::Get, "/v1/offers") };
         assert!(refused(get).is_some_and(|message| message.starts_with("body: ")));
     }
@@ -366,6 +392,8 @@ mod tests {
             (Post, state, None, Some(r#"{"active":false}"#), "write raw"),
             (Post, state, None, Some(r#"{"active":true}"#), "write raw"),
             (Post, state, Some("application/json; charset=UTF-8"), Some(r#"{"active":true}"#), "write raw"),
+            (Post, state, Some("application/json;charset=\"utf-8\";"), Some(r#"{"active":true}"#), "write raw"),
+            (Post, state, Some("app lication/json"), Some(r#"{"active":true}"#), "delete raw"),
             (Post, state, None, Some(r#"{"email":"a@b.de"}"#), "delete raw"),
             (Post, state, None, Some(r#"{"active":null}"#), "delete raw"),
             (Post, state, None, Some(r#"{"active":"true"}"#), "delete raw"),

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::{
-    check, entity,
+    answer::Malformed,
+    check,
+    entity::{self, State},
     function::{self, Function},
     request::{Call, Request},
     route,
@@ -50,14 +52,11 @@ fn set_order_state(
     let (email, order_id) = (body.email.map(str::to_owned), body.order_id.to_owned());
     let request = Request::new(&route::ORDER_STATE, function, &[]).json(&body)?;
     Ok(Call::new(request, move |answer| {
-        let state = answer.acknowledgement()?.map(|object| entity::state(&object, "orderId"));
-        let (said_email, said_order, said_active) =
-            state.map_or((None, None, None), |state| (state.email, state.id, state.active));
-        Ok(OrderState {
-            email: said_email.or(email),
-            order_id: said_order.unwrap_or(order_id),
-            active: said_active.or(active),
-            raw: answer.raw_object(),
-        })
+        let state = answer.acknowledgement()?.map(|object| entity::state(&object, "orderId")).unwrap_or_default();
+        let asked = State { email: email.clone(), id: Some(order_id.clone()), active };
+        if state.contradicts(&asked) {
+            return Err(Malformed("about what was asked for"));
+        }
+        Ok(OrderState { email: state.email.or(email), order_id, active, raw: answer.raw_object() })
     }))
 }

@@ -30,8 +30,8 @@ const HOST: u8 = 4;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  success
-  1  the function failed, and the same call would fail again
-  2  the command line or the input is wrong; nothing was sent
+  1  the function failed, and the same call would fail again; a value that it does not accept is one reason
+  2  the command line is wrong, or the input does not have the shape that the function takes; nothing was sent
   3  the function failed, and the same call may succeed later
   4  the call did not come to an answer, or a file could not be written";
 
@@ -39,7 +39,7 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "memberspot", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Cli {
-    /// Print JSON for programs: everything that is said on standard output, failures included.
+    /// Print JSON for programs: results, and the failures of functions.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]

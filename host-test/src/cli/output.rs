@@ -117,6 +117,14 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     if text.contains(is_hidden) { text.replace(is_hidden, "\u{fffd}").into() } else { text.into() }
 }
 
+/// The same on one line, and without what reorders text: a server's words cannot look like a message of this program.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    let is_hidden = |char: char| {
+        char.is_control() || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if text.contains(is_hidden) { text.replace(is_hidden, "\u{fffd}").into() } else { text.into() }
+}
+
 /// Documentation as text: what is bold there, is not here.
 pub fn plain(docs: &str) -> String {
     docs.replace("**", "")
@@ -164,6 +172,7 @@ mod tests {
     #[test]
     fn a_terminal_is_not_commanded_by_a_server() {
         assert_eq!(visible("plain"), "plain");
+        assert_eq!(one_line("a\nerror: b\u{202e}"), "a\u{fffd}error: b\u{fffd}");
         assert_eq!(visible("a\u{1b}[31mb\nc\u{9b}"), "a\u{fffd}[31mb\nc\u{fffd}");
     }
 }

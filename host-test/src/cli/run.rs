@@ -11,7 +11,7 @@ use memberspot_host::json::Answer;
 use memberspot_host::{ApiKey, Connection, Host, HostError, Limits, Outcome};
 use serde_json::Value;
 
-use super::output::{self, BOLD, ERROR, Failure, HINT, visible};
+use super::output::{self, BOLD, ERROR, Failure, HINT, one_line};
 use super::{HOST, PERMANENT, SUCCESS, TRANSIENT, set, simulate};
 
 /// Call a function of the connector.
@@ -68,6 +68,9 @@ impl ConnectionOptions {
     /// The values are not checked: the component names the variable that it cannot use.
     pub fn connection(&self) -> Result<Connection, Failure> {
         let mut connection = Connection::from_vars(std::env::vars_os()).map_err(Failure::usage)?;
+        for name in connection.unknown_variables() {
+            output::message(|err| writeln!(err, "warning: the connector does not know {name}; is it spelled right?"));
+        }
         if let Some(path) = &self.key_file {
             connection = connection.key(read_key(path)?);
         }
@@ -172,9 +175,9 @@ fn report(error: &Answer, connection: &Connection) -> u8 {
         _ => (HOST, None),
     };
     output::message(|err| {
-        writeln!(err, "{ERROR}error[{}]:{ERROR:#} {}", visible(text("code")), visible(text("message")))?;
+        writeln!(err, "{ERROR}error[{}]:{ERROR:#} {}", one_line(text("code")), one_line(text("message")))?;
         for detail in failure["details"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            writeln!(err, "  - {}", visible(detail))?;
+            writeln!(err, "  - {}", one_line(detail))?;
         }
         if let Some(status) = failure["status"].as_u64() {
             let times = match failure["attempts"].as_u64() {

@@ -112,7 +112,9 @@ impl Simulate {
             on_request: Some(printer(json, self.show_addresses)),
             ..Options::default()
         };
-        let simulator = Simulator::start(options).await.map_err(|error| Failure::host(&error))?;
+        let simulator = Simulator::start(options)
+            .await
+            .map_err(|error| Failure::usage(format!("cannot listen on {}, port {}: {error}", self.host, self.port)))?;
         if let Some(trouble) = self.fault {
             simulator.inject(Injection::new(self.fault_path.as_str(), trouble.into()));
         }

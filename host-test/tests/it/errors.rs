@@ -184,8 +184,30 @@ async fn from_the_body() {
 }
 
 #[tokio::test]
+async fn a_success_that_is_none() {
+    let stage = Stage::new().await;
+    let disguised = Fault::json(r#"{"statusCode":400,"message":"no","error":"Bad Request"}"#);
+    let access = natures()[1].1.clone();
+    for function in ["grant-access", "revoke-access", "delete-access"] {
+        let failure = stage.faulty(disguised.clone(), function, access.clone()).await.expect_err(function);
+        assert_eq!((failure.code.as_str(), failure.outcome_unknown), ("invalidResponse", true), "{function}");
+    }
+    for body in [
+        r#"{"email":"anna@example.com","offerId":"offer-breath","active":true}"#,
+        r#"{"email":"other@example.com","offerId":"offer-breath","active":false}"#,
+        r#"{"email":"anna@example.com","offerId":"other","active":false}"#,
+    ] {
+        let failure = stage.faulty(Fault::json(body), "revoke-access", access.clone()).await.expect_err(body);
+        assert_eq!((failure.code.as_str(), failure.transient, failure.outcome_unknown), ("invalidResponse", false, true));
+    }
+}
+
+#[tokio::test]
 async fn from_the_size() {
     let stage = Stage::new().await;
+    let many = format!("[{}]", vec![r#"{"id":"1"}"#; 700_000].join(","));
+    let failure = stage.faulty(Fault::json(many), "list-offers", json!({})).await.unwrap_err();
+    assert_eq!((failure.code.as_str(), failure.transient), ("tooLarge", false), "more than can be handed over");
     for fault in [
         Fault::OversizedBody { bytes: 100 << 20, declared: true },
         Fault::OversizedBody { bytes: 100 << 20, declared: false },
@@ -223,6 +245,7 @@ async fn from_the_configuration() {
     for (variable, value) in [
         ("MEMBERSPOT_API_KEY", ""),
         ("MEMBERSPOT_API_KEY", "key\n"),
+        ("MEMBERSPOT_API_KEY", &"k".repeat(200_000)),
         ("MEMBERSPOT_BASE_URL", ""),
         ("MEMBERSPOT_BASE_URL", "ftp://127.0.0.1"),
         ("MEMBERSPOT_BASE_URL", "http://example.com"),

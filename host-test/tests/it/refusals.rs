@@ -103,6 +103,7 @@ async fn bad_input_names_the_field() {
     let raw = |path: &str| json!({"method": "get", "path": path, "headers": []});
     let header =
         |name: &str, value: &str| json!({"method": "get", "path": "/v1/offers", "headers": [{"name": name, "value": value}]});
+    let heavy: Vec<_> = (0..17).map(|index| json!({"name": format!("x-{index}"), "value": "y".repeat(8000)})).collect();
     let values = |list: Value| json!({"email": email, "values": list});
     let assignment = |id: &str| json!({"property": {"tag": "id", "val": id}, "value": ""});
     let chapter = |course: &str, chapter: &str| json!({"email": email, "courseId": course, "chapterId": chapter});
@@ -178,6 +179,10 @@ async fn bad_input_names_the_field() {
         ("call-api", header("X-HTTP-Method-Override", "DELETE"), "headers[0].name"),
         ("call-api", header("x", "a\r\nX-Evil: 1"), "headers[0].value"),
         ("call-api", json!({"method": "get", "path": "/v1/offers", "headers": [], "body": "x"}), "body"),
+        ("call-api", raw("/v1/users/login-token;x/u"), "path"),
+        ("call-api", raw("/v1/users/login%252dtoken/u"), "path"),
+        // More than an engine takes, each of them allowed by itself: it would trap.
+        ("call-api", json!({"method": "get", "path": "/v1/offers", "headers": heavy}), "headers"),
     ];
     let unchecked = ["check-connection", "list-properties", "list-offers"];
     let tested: BTreeSet<_> = cases.iter().map(|(function, ..)| *function).chain(unchecked).collect();
