@@ -25,8 +25,11 @@ pub const DEADLINE_MS: &str = "MEMBERSPOT_DEADLINE_MS";
 pub const MAX_ATTEMPTS: &str = "MEMBERSPOT_MAX_ATTEMPTS";
 /// How long the body of an answer may be, in bytes.
 pub const MAX_RESPONSE_BYTES: &str = "MEMBERSPOT_MAX_RESPONSE_BYTES";
+/// All of them.
+pub const VARIABLES: [&str; 6] = [API_KEY, BASE_URL, SCOPES, DEADLINE_MS, MAX_ATTEMPTS, MAX_RESPONSE_BYTES];
 
-const DEFAULT_BASE_URL: &str = "https://api.memberspot.de";
+/// Where requests go when [`BASE_URL`] is not set.
+pub const DEFAULT_BASE_URL: &str = "https://api.memberspot.de";
 const DEFAULT_DEADLINE_MS: u64 = 60_000;
 /// A workflow that waits longer than an hour for one call is mistaken.
 const LONGEST_DEADLINE_MS: u64 = 3_600_000;

@@ -8,23 +8,13 @@ use zeroize::Zeroizing;
 
 use crate::Origin;
 
-/// The variable that holds the API key.
-pub const API_KEY: &str = "MEMBERSPOT_API_KEY";
-/// The variable that holds the address of the API.
-pub const BASE_URL: &str = "MEMBERSPOT_BASE_URL";
-/// The variable that holds the permissions of the instance.
-pub const SCOPES: &str = "MEMBERSPOT_SCOPES";
-/// The variable that holds the component's own time limit for a call, in milliseconds.
-pub const DEADLINE_MS: &str = "MEMBERSPOT_DEADLINE_MS";
-/// The variable that holds how often a request is made at the most.
-pub const MAX_ATTEMPTS: &str = "MEMBERSPOT_MAX_ATTEMPTS";
-/// The variable that holds the longest answer that the component accepts, in bytes.
-pub const MAX_RESPONSE_BYTES: &str = "MEMBERSPOT_MAX_RESPONSE_BYTES";
+// The component says what its variables are called.
+pub use memberspot_core::config::{
+    API_KEY, BASE_URL, DEADLINE_MS, DEFAULT_BASE_URL, MAX_ATTEMPTS, MAX_RESPONSE_BYTES, SCOPES, VARIABLES,
+};
+
 /// What the names of all variables of the component begin with.
 pub const PREFIX: &str = "MEMBERSPOT_";
-
-/// Where the component goes when no address is configured.
-const DEFAULT_BASE_URL: &str = "https://api.memberspot.de";
 
 /// An API key. It is never printed, and it is wiped from memory when it is dropped; the copies that reach the component
 /// live as long as its instance.
@@ -148,8 +138,7 @@ impl Connection {
 
     /// Variables that the embedded component does not read: mistyped, perhaps, or meant for another version.
     pub fn unknown_variables(&self) -> impl Iterator<Item = &str> {
-        let known = [BASE_URL, SCOPES, DEADLINE_MS, MAX_ATTEMPTS, MAX_RESPONSE_BYTES];
-        self.variables.keys().map(String::as_str).filter(move |name| !known.contains(name))
+        self.variables.keys().map(String::as_str).filter(|name| !VARIABLES.contains(name))
     }
 
     /// The origin that requests may go to. `None`, which allows nothing, when the configured address has none.

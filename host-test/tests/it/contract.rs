@@ -231,6 +231,11 @@ fn the_readme_is_complete() {
         let line = readme.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("the README lacks {row}"));
         assert!(line.ends_with(&format!("| {} |", function.facts.scope)), "{line}");
     }
+    for variable in memberspot_host::connection::VARIABLES {
+        assert!(readme.contains(&format!("| `{variable}` |")), "the README lacks {variable}");
+    }
+    let example = include_str!("../../examples/embed.rs").split_once("\n\n").unwrap().1;
+    assert!(readme.contains(example), "the Rust example of the README is not examples/embed.rs");
     let resolve = resolve();
     let codes = resolve.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("failure-code")).unwrap().1;
     let TypeDefKind::Enum(codes) = &codes.kind else { panic!("failure-code is an enum") };
