@@ -10,3 +10,6 @@
 
 mod export;
 mod wasi;
+
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
