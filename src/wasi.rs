@@ -31,7 +31,7 @@ use wasi::{
 
 use memberspot_core::{
     request::Method,
-    transport::{Bounds, Fault, Incoming, MOST_ERROR_BYTES, Outgoing, Transport},
+    transport::{Bounds, Fault, Incoming, MOST_ERROR_BYTES, Outgoing, Transport, is_success},
 };
 
 /// How far the engine's own time-outs lie above ours.
@@ -243,7 +243,7 @@ impl Transport for Wasi {
         let head = self.head(&response, bounds).await?;
         let status = head.status();
         let headers = head.headers().entries();
-        let most = if (200..=299).contains(&status) { bounds.most_bytes } else { bounds.most_bytes.min(MOST_ERROR_BYTES) };
+        let most = if is_success(status) { bounds.most_bytes } else { bounds.most_bytes.min(MOST_ERROR_BYTES) };
         let (received, fault) = self.download(&head, content_length(&headers), most, bounds).await;
         drop(body);
         Ok(Incoming { status, headers, body: received, fault })

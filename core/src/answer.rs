@@ -6,6 +6,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use crate::{
     error::{Effect, Trouble},
     json::{Json, Object},
+    transport::is_success,
     wit::types::FailureCode,
 };
 
@@ -43,7 +44,7 @@ pub const TOO_MANY: Malformed = Malformed("a list of at most 10,000 items");
 impl Answer {
     /// Whether the status is 2xx.
     pub fn is_success(&self) -> bool {
-        (200..=299).contains(&self.status)
+        is_success(self.status)
     }
 
     /// Whether an answer of status 2xx has the body of an error, as some proxies make it.
@@ -157,8 +158,9 @@ impl Answer {
         }
     }
 
-    /// Whether a 404 comes from the route itself and says that what was asked for does not exist: the server framework's own shape, and
-    /// not its answer to an unknown route. A stranger's 404 (a proxy's, another server's) has another shape.
+    /// Whether a 404 comes from the route itself and says that what was asked for does not exist: it has the shape of the
+    /// server's framework, and is not the answer to an unknown route. A stranger's 404 (a proxy's, another server's) has
+    /// another shape.
     pub fn is_missing(&self) -> bool {
         let says_404 = || Json::parse(&self.body)?.object()?.get(&["statusCode"])?.whole();
         self.status == 404
@@ -166,8 +168,8 @@ impl Answer {
             && !self.messages().first().is_some_and(|message| is_unknown_route(message))
     }
 
-    /// Memberspot's own messages, from `message`, which is a text or a list of texts, else from `error`; or
-    /// a body of plain text.
+    /// Memberspot's own messages, from `message`, which is a text or a list of texts, else from `error`; or a body of plain
+    /// text.
     fn messages(&self) -> Vec<String> {
         let Some(json) = Json::parse(&self.body) else {
             let is_text = self.header("content-type").is_some_and(|kind| kind.starts_with("text/plain"));

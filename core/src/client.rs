@@ -9,7 +9,7 @@ use crate::{
     request::{Call, Request},
     retry::{self, Budget, Decision},
     scopes,
-    transport::{Bounds, Fault, Incoming, Outgoing, Transport},
+    transport::{Bounds, Fault, Incoming, Outgoing, Transport, is_success},
     wit::types::{Error, FailureCode},
 };
 
@@ -181,13 +181,12 @@ impl<T: Transport> Client<T> {
     /// broken; the body of a success must be whole, and text.
     fn complete(&self, incoming: Incoming) -> Result<Answer, Trouble> {
         let config = &self.config;
-        let success = (200..=299).contains(&incoming.status);
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(FromUtf8Error::into_bytes);
         let lossy = |bytes: Vec<u8>| text(bytes).unwrap_or_else(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let headers = incoming.headers.into_iter();
         let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), config.api_key.redact(lossy(value)))).collect();
         let mut answer = Answer { status: incoming.status, headers, body: String::new() };
-        if !success {
+        if !is_success(incoming.status) {
             answer.body = config.api_key.redact(lossy(incoming.body));
             return Ok(answer);
         }

@@ -22,15 +22,15 @@ pub fn user(json: Json<'_>) -> Option<User> {
         active: object.get(&["active"]).and_then(Json::flag),
         created: object.text(&["created", "createdAt"]),
         custom_properties: object.get(&["customUserProperties"]).map(property_values).unwrap_or_default(),
-        progress: items(&object, "progress").filter_map(progress).collect(),
+        progress: items(object.get(&["progress"])).filter_map(progress).collect(),
         raw: json.raw().to_owned(),
     })
 }
 
 /// The items of a list within an entity; `raw` has what is beyond any sensible number of them.
-fn items<'a>(object: &Object<'a>, name: &str) -> impl Iterator<Item = Json<'a>> {
+fn items<'a>(list: Option<Json<'a>>) -> impl Iterator<Item = Json<'a>> {
     const MOST_ITEMS: usize = 10_000;
-    object.get(&[name]).and_then(Json::list).unwrap_or_default().into_iter().take(MOST_ITEMS)
+    list.and_then(Json::list).unwrap_or_default().into_iter().take(MOST_ITEMS)
 }
 
 /// Values of custom properties: an object of id and value, or a list of objects that hold both.
@@ -44,7 +44,7 @@ fn property_values(json: Json<'_>) -> Vec<PropertyValue> {
         let object = json.object()?;
         Some(PropertyValue { property: object.text(&["id", "propertyId"])?, value: value(object.get(&["value"])?) })
     };
-    json.list().unwrap_or_default().into_iter().filter_map(entry).collect()
+    items(Some(json)).filter_map(entry).collect()
 }
 
 /// Progress in one course.
@@ -75,11 +75,10 @@ pub fn member_progress(json: Json<'_>, course_id: &str) -> Option<MemberCoursePr
 /// An offer.
 pub fn offer(json: Json<'_>) -> Option<Offer> {
     let object = json.object()?;
-    let courses = object.get(&["hasCourseIds", "courseIds"]).and_then(Json::list).unwrap_or_default();
     Some(Offer {
         id: object.text(&["id"])?,
         name: object.text(&["name"]),
-        course_ids: courses.into_iter().filter_map(Json::text).collect(),
+        course_ids: items(object.get(&["hasCourseIds", "courseIds"])).filter_map(Json::text).collect(),
         priority: object.get(&["priority"]).and_then(Json::whole),
         updated: object.text(&["updated"]),
         raw: json.raw().to_owned(),

@@ -41,6 +41,11 @@ pub struct Bounds {
 /// More of an error's body is not read: its status has said what counts.
 pub const MOST_ERROR_BYTES: usize = 64 << 10;
 
+/// Whether a status is 2xx.
+pub fn is_success(status: u16) -> bool {
+    (200..=299).contains(&status)
+}
+
 /// What came back.
 pub struct Incoming {
     /// The HTTP status.
