@@ -28,7 +28,7 @@ pub fn user(json: Json<'_>) -> Option<User> {
 }
 
 /// The items of a list within an entity; `raw` has what is beyond any sensible number of them.
-fn items<'a>(list: Option<Json<'a>>) -> impl Iterator<Item = Json<'a>> {
+fn items(list: Option<Json<'_>>) -> impl Iterator<Item = Json<'_>> {
     const MOST_ITEMS: usize = 10_000;
     list.and_then(Json::list).unwrap_or_default().into_iter().take(MOST_ITEMS)
 }
