@@ -1,25 +1,88 @@
-//! Reads the facts of each function (scope, repeatability, rate limit) from the last line of its comment in `wit/`, and
-//! writes them as a table for `src/function.rs`. The WIT is the only place where they stand.
+//! What is made from `wit/`, so that it is the only place where it stands: the facts of each function (scope, repeatability,
+//! rate limit), from the last line of its comment, for `src/function.rs`; and the JSON form of each type, for `src/form.rs`.
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
-use wit_parser::Resolve;
+use wit_parser::{InterfaceId, Resolve, Type, TypeDefKind};
 
 fn main() {
     println!("cargo::rerun-if-changed=../wit");
     println!("cargo::rerun-if-changed=build.rs");
-    let table = table(Path::new("../wit")).unwrap_or_else(|problem| panic!("wit/: {problem}"));
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir("../wit").unwrap_or_else(|problem| panic!("wit/: {problem:#}"));
+    let interfaces: Vec<_> = resolve.packages[package].interfaces.iter().map(|(name, id)| (name.as_str(), *id)).collect();
+    let table = table(&resolve, &interfaces).unwrap_or_else(|problem| panic!("wit/: {problem}"));
+    let forms: String = interfaces.iter().map(|(name, id)| forms(&resolve, name, *id)).collect();
     let folder = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts");
-    fs::write(Path::new(&folder).join("functions.rs"), table).expect("OUT_DIR is writable");
+    for (file, source) in [("functions.rs", table), ("forms.rs", forms)] {
+        fs::write(Path::new(&folder).join(file), source).expect("OUT_DIR is writable");
+    }
+}
+
+/// The Rust source of `Serialize` for each type of an interface.
+fn forms(resolve: &Resolve, interface: &str, id: InterfaceId) -> String {
+    let mut source = String::new();
+    for (name, id) in &resolve.interfaces[id].types {
+        let path = format!("crate::wit::{}::{}", interface.replace('-', "_"), upper_camel(name));
+        let body = match &resolve.types[*id].kind {
+            TypeDefKind::Record(record) => {
+                let fields = record.fields.iter().map(|field| {
+                    let (json, rust) = (lower_camel(&field.name), field.name.replace('-', "_"));
+                    if is_option(resolve, field.ty) {
+                        format!("object.optional({json:?}, self.{rust}.as_ref())?; ")
+                    } else {
+                        format!("object.field({json:?}, &self.{rust})?; ")
+                    }
+                });
+                format!("let mut object = Fields::new(serializer)?; {}object.end()", fields.collect::<String>())
+            }
+            TypeDefKind::Enum(cases) => {
+                let arms = cases
+                    .cases
+                    .iter()
+                    .map(|case| format!("Self::{} => {:?}, ", upper_camel(&case.name), lower_camel(&case.name)));
+                format!("serializer.serialize_str(match self {{ {} }})", arms.collect::<String>())
+            }
+            TypeDefKind::Variant(variant) => {
+                let arms = variant.cases.iter().map(|case| {
+                    let (rust, json) = (upper_camel(&case.name), lower_camel(&case.name));
+                    match case.ty {
+                        Some(_) => format!("Self::{rust}(value) => case(serializer, {json:?}, Some(value)), "),
+                        None => format!("Self::{rust} => case(serializer, {json:?}, None::<&()>), "),
+                    }
+                });
+                format!("match self {{ {} }}", arms.collect::<String>())
+            }
+            // What an interface takes from another one is written there.
+            TypeDefKind::Type(_) => continue,
+            other => panic!("wit/: {interface}.{name}: there is no JSON form yet for {}", other.as_str()),
+        };
+        let _ = writeln!(
+            source,
+            "impl Serialize for {path} {{ fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {{ {body} }} }}"
+        );
+    }
+    source
+}
+
+fn is_option(resolve: &Resolve, ty: Type) -> bool {
+    matches!(ty, Type::Id(id) if matches!(resolve.types[id].kind, TypeDefKind::Option(_)))
+}
+
+fn upper_camel(name: &str) -> String {
+    name.split('-').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
+}
+
+fn lower_camel(name: &str) -> String {
+    let camel = upper_camel(name);
+    camel[..1].to_lowercase() + &camel[1..]
 }
 
 /// The Rust source of one constant for each function, and of `ALL`.
-fn table(wit: &Path) -> Result<String, String> {
-    let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_dir(wit).map_err(|error| format!("{error:#}"))?;
+fn table(resolve: &Resolve, interfaces: &[(&str, InterfaceId)]) -> Result<String, String> {
     let mut constants = String::new();
     let mut all = String::new();
-    for (interface, id) in &resolve.packages[package].interfaces {
+    for (interface, id) in interfaces {
         for (name, function) in &resolve.interfaces[*id].functions {
             let docs = function.docs.contents.as_deref().unwrap_or_default();
             let facts = docs.lines().last().unwrap_or_default().trim();
@@ -29,7 +92,7 @@ fn table(wit: &Path) -> Result<String, String> {
             writeln!(
                 constants,
                 "/// `{interface}.{name}`\npub const {constant}: Function = Function {{ interface: {interface:?}, \
-                 name: {name:?}, scope: Scope::{scope}, repeat: Repeat::{repeat}, limit: {limit:?} }};"
+                 name: {name:?}, scopes: {scope}, repeat: Repeat::{repeat}, limit: {limit:?} }};"
             )
             .map_err(|error| error.to_string())?;
             write!(all, "{constant}, ").map_err(|error| error.to_string())?;
@@ -43,11 +106,12 @@ fn facts_of(line: &str) -> Option<(&'static str, &'static str, Option<u32>)> {
     let (scope, rest) = line.strip_prefix("Scope: ")?.split_once(". Repeat: ")?;
     let (repeat, limit) = rest.strip_suffix('.')?.split_once(". Limit: ")?;
     let scope = match scope {
-        "read" => "Read",
-        "write" => "Write",
-        "delete" => "Delete",
-        "login" => "Login",
-        "raw" => "Raw",
+        "read" => "Scopes::none().with(Scope::Read)",
+        "write" => "Scopes::none().with(Scope::Write)",
+        "delete" => "Scopes::none().with(Scope::Delete)",
+        "login" => "Scopes::none().with(Scope::Login)",
+        "raw" => "Scopes::none().with(Scope::Raw)",
+        "by-operation" => "Scopes::none()",
         _ => return None,
     };
     let repeat = match repeat {

@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod bulk;
 mod chapters;
 mod connection;
 mod exams;
@@ -13,7 +14,7 @@ mod users;
 
 use memberspot_core::{
     answer::Answer,
-    client::Client,
+    client::{Client, Session},
     config::Config,
     request::{Call, Request},
     wit::types::Error,
@@ -25,23 +26,24 @@ use crate::wasi::Wasi;
 struct Connector;
 
 /// Begins a call of an exported function: reads the configuration, and starts the clock.
-fn begin() -> Result<Client<Wasi>, Error> {
+fn begin() -> Result<Session<Wasi>, Error> {
     let config = Config::from_environment(wasi::cli::environment::get_environment())?;
-    Ok(Client::new(config, Wasi::default()))
+    Ok(Session::new(config, Wasi::default()))
 }
 
 /// Works on a function that is one request.
-fn call<R>(build: impl FnOnce(&Client<Wasi>) -> Result<Call<R>, Error>) -> Result<R, Error> {
-    let client = begin()?;
-    let call = build(&client)?;
-    let answer = wait(&client, &call.request)?;
+fn call<R>(build: impl FnOnce(&Config) -> Result<Call<R>, Error>) -> Result<R, Error> {
+    let session = begin()?;
+    let call = build(session.config())?;
+    let client = session.client();
+    let answer = wait(&session, &client, &call.request)?;
     client.read(call, &answer)
 }
 
 /// Sends a request and waits for the answer. Almost all functions come through here; that it knows nothing of their results
 /// keeps the component small.
-fn wait(client: &Client<Wasi>, request: &Request) -> Result<Answer, Error> {
-    client.transport().block_on(client.answer(request))
+fn wait(session: &Session<Wasi>, client: &Client<'_, Wasi>, request: &Request) -> Result<Answer, Error> {
+    session.transport().block_on(client.answer(request))
 }
 
 #[allow(unsafe_code, reason = "generated: the entry points of the component")]

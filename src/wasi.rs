@@ -51,6 +51,15 @@ struct Wait {
     pollables: Vec<Pollable>,
     until: Duration,
     outcome: Cell<Option<Result<(), Elapsed>>>,
+    /// Who waits.
+    waker: RefCell<Waker>,
+}
+
+impl Wait {
+    fn end(&self, outcome: Result<(), Elapsed>) {
+        self.outcome.set(Some(outcome));
+        self.waker.borrow().wake_by_ref();
+    }
 }
 
 /// The moment came first.
@@ -61,7 +70,7 @@ impl Wasi {
     /// Runs a future to its end. Whenever it waits, so does the whole instance, until something that it waits for happens.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
-        // The future is polled again after every event, so nobody needs to be woken.
+        // The future is polled again after every event; what is within it may look at who was woken.
         let mut context = Context::from_waker(Waker::noop());
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
@@ -81,13 +90,13 @@ impl Wasi {
         pollables.push(&timer);
         for index in poll::poll(&pollables) {
             if let Some(wait) = usize::try_from(index).ok().and_then(|index| owners.get(index)) {
-                wait.outcome.set(Some(Ok(())));
+                wait.end(Ok(()));
             }
         }
         let now = self.now();
         for wait in &waits {
             if wait.outcome.get().is_none() && wait.until <= now {
-                wait.outcome.set(Some(Err(Elapsed)));
+                wait.end(Err(Elapsed));
             }
         }
     }
@@ -103,10 +112,15 @@ impl Wasi {
             }
         }
 
-        let wait = Rc::new(Wait { pollables, until, outcome: Cell::new(None) });
+        let waker = RefCell::new(Waker::noop().clone());
+        let wait = Rc::new(Wait { pollables, until, outcome: Cell::new(None), waker });
         self.waits.borrow_mut().push(wait.clone());
         let registered = Registered(self, wait);
-        poll_fn(|_| registered.1.outcome.get().map_or(Poll::Pending, Poll::Ready)).await
+        poll_fn(|context| {
+            registered.1.waker.borrow_mut().clone_from(context.waker());
+            registered.1.outcome.get().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 
     /// Sends the body, piece by piece as the engine takes it. Stops early when the answer is there already, or when the

@@ -13,7 +13,7 @@ const LONGEST_ID: usize = 512;
 /// Page tokens are opaque too, and may be longer.
 const LONGEST_PAGE_TOKEN: usize = 4096;
 /// The largest list of addresses for a deletion: Memberspot deletes one member after the other while the caller waits.
-const MOST_EMAILS: usize = 100;
+pub const MOST_EMAILS: usize = 100;
 /// The largest list of property values in one call.
 const MOST_VALUES: usize = 100;
 
@@ -138,19 +138,22 @@ fn opaque<'a>(field: &str, text: &'a str, longest: usize) -> Result<&'a str, Err
 /// A moment: an RFC 3339 instant, or a date that means its last millisecond in UTC. Comes back as an instant in UTC with
 /// milliseconds, the form in which JavaScript servers write theirs.
 pub fn instant(field: &str, text: &str) -> Result<String, Error> {
+    let moment = moment(field, text)?;
+    let (year, month, day) = moment.to_calendar_date();
+    let (hour, minute, second, millisecond) = moment.to_hms_milli();
+    let month = u8::from(month);
+    Ok(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z"))
+}
+
+/// The moment of an RFC 3339 instant, or the end of a day in UTC; in UTC.
+pub fn moment(field: &str, text: &str) -> Result<OffsetDateTime, Error> {
     let refused =
         || invalid_input(field, "is neither an RFC 3339 instant such as 2027-01-31T18:00:00Z nor a date such as 2027-01-31");
     let is_date = text.len() == "2027-01-31".len();
     let end_of_day = is_date.then(|| format!("{text}T23:59:59.999Z"));
     let moment = OffsetDateTime::parse(end_of_day.as_deref().unwrap_or(text), &Rfc3339).map_err(|_| refused())?;
-    let moment = moment.checked_to_offset(UtcOffset::UTC).ok_or_else(refused)?;
-    let (year, month, day) = moment.to_calendar_date();
-    if !(0..=9999).contains(&year) {
-        return Err(refused());
-    }
-    let (hour, minute, second, millisecond) = moment.to_hms_milli();
-    let month = u8::from(month);
-    Ok(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z"))
+    let moment = moment.checked_to_offset(UtcOffset::UTC);
+    moment.filter(|moment| (0..=9999).contains(&moment.year())).ok_or_else(refused)
 }
 
 #[cfg(test)]

@@ -1,11 +1,17 @@
-//! One call from its beginning to its end: permission, sending, judging the answer, sending again.
+//! One call from its beginning to its end: permission, waiting for its turn, sending, judging the answer, sending again.
 
-use std::{cell::Cell, string::FromUtf8Error, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    string::FromUtf8Error,
+    time::Duration,
+};
 
 use crate::{
     answer::{Answer, Malformed, TOO_MANY, shortened},
     config::{Config, SCOPES},
+    doubt::{Findings, Form},
     error::{Effect, Nature, Trouble, listed},
+    pace::Pace,
     request::{Call, Request},
     retry::{self, Budget, Decision},
     scopes,
@@ -20,19 +26,33 @@ const BETWEEN_BYTES: Duration = Duration::from_secs(15);
 
 const USER_AGENT: &str = concat!("memberspot-connector/", env!("CARGO_PKG_VERSION"));
 
-/// What one call of an exported function works with.
-pub struct Client<T> {
+/// What one call of an exported function works with: shared by all requests that are made for it.
+pub struct Session<T> {
     config: Config,
     transport: T,
     deadline: Duration,
-    attempts: Cell<u32>,
+    pace: RefCell<Pace>,
+    /// Nothing is sent before: Memberspot asked for it.
+    quiet_until: Cell<Duration>,
+    findings: Findings,
+    /// How long the body of an answer may be.
+    most_bytes: Cell<usize>,
+    sent: Cell<u32>,
 }
 
-impl<T: Transport> Client<T> {
+impl<T: Transport> Session<T> {
     /// Begins a call: its deadline counts from now.
     pub fn new(config: Config, transport: T) -> Self {
-        let deadline = transport.now().saturating_add(config.deadline);
-        Self { config, transport, deadline, attempts: Cell::new(0) }
+        Self {
+            deadline: transport.now().saturating_add(config.deadline),
+            pace: RefCell::new(Pace::new(config.requests_per_second)),
+            quiet_until: Cell::new(Duration::ZERO),
+            findings: Findings::default(),
+            most_bytes: Cell::new(config.max_response_bytes),
+            sent: Cell::new(0),
+            config,
+            transport,
+        }
     }
 
     /// The configuration of the instance.
@@ -43,6 +63,58 @@ impl<T: Transport> Client<T> {
     /// What carries the requests.
     pub fn transport(&self) -> &T {
         &self.transport
+    }
+
+    /// From now on so many requests are under way at once, and answers share the size that one may have.
+    pub fn share(&self, requests: usize) {
+        self.most_bytes.set(self.config.max_response_bytes.checked_div(requests).unwrap_or_default());
+    }
+
+    /// Something to do in this call: counts its requests apart from others'.
+    pub fn client(&self) -> Client<'_, T> {
+        Client { session: self, attempts: Cell::new(0) }
+    }
+
+    /// Whether a request could still be sent before the deadline.
+    pub fn is_open(&self) -> bool {
+        self.transport.now().max(self.quiet_until.get()) < self.deadline
+    }
+
+    /// How much longer Memberspot asked to send nothing.
+    pub fn quiet(&self) -> Duration {
+        self.quiet_until.get().saturating_sub(self.transport.now())
+    }
+
+    /// Waits until a request may be sent: as long as Memberspot asked for, and for its turn on a limited route.
+    ///
+    /// # Errors
+    /// How long the wait would be, if it would not end before the deadline. Nobody waits for nothing.
+    async fn turn(&self, limited: bool) -> Result<(), Duration> {
+        loop {
+            let now = self.transport.now();
+            let turn = if limited { self.pace.borrow().next() } else { Duration::ZERO };
+            let moment = self.quiet_until.get().max(turn).max(now);
+            if moment >= self.deadline {
+                return Err(moment.saturating_sub(now));
+            }
+            if moment == now {
+                return Ok(());
+            }
+            self.transport.sleep_until(moment).await;
+        }
+    }
+}
+
+/// One thing to do, such as a single operation of many: its permission, its requests, its error.
+pub struct Client<'a, T> {
+    session: &'a Session<T>,
+    attempts: Cell<u32>,
+}
+
+impl<T: Transport> Client<'_, T> {
+    /// How many requests were sent.
+    pub fn attempts(&self) -> u32 {
+        self.attempts.get()
     }
 
     /// Makes a call: sends its request, if the scopes allow it, and reads the answer.
@@ -73,7 +145,8 @@ impl<T: Transport> Client<T> {
     /// The error that trouble means for a request of this nature.
     fn error(&self, mut trouble: Trouble, nature: Nature) -> Error {
         // The body was searched for the key as it came; a message can still have spelled it with escapes.
-        trouble.details = trouble.details.into_iter().map(|detail| shortened(self.config.api_key.redact(detail))).collect();
+        trouble.details =
+            trouble.details.into_iter().map(|detail| shortened(self.session.config.api_key.redact(detail))).collect();
         trouble.into_error(nature, self.attempts.get())
     }
 
@@ -81,8 +154,8 @@ impl<T: Transport> Client<T> {
     ///
     /// # Errors
     /// `not-permitted`, naming the scopes that are missing.
-    fn permit(&self, request: &Request) -> Result<(), Error> {
-        let missing = request.scopes.iter().filter(|scope| !self.config.scopes.contains(*scope));
+    pub fn permit(&self, request: &Request) -> Result<(), Error> {
+        let missing = request.scopes.iter().filter(|scope| !self.session.config.scopes.contains(*scope));
         let missing = listed(missing.map(scopes::name));
         if missing.is_empty() {
             return Ok(());
@@ -95,16 +168,45 @@ impl<T: Transport> Client<T> {
     }
 
     /// Sends a request, if the scopes allow it, and waits for the complete answer: one of status 2xx, or one that says that
-    /// what was to be read does not exist. What may pass is tried again, as [`retry`] decides.
+    /// what was to be read does not exist. Where two forms of the request are thinkable, it is sent in the likelier one, and
+    /// in the other when Memberspot asks for that.
     ///
     /// # Errors
     /// Whatever keeps such an answer from arriving.
     pub async fn answer(&self, request: &Request) -> Result<Answer, Error> {
         self.permit(request)?;
+        let Some(other) = request.other.as_deref() else { return self.deliver(request).await };
+        let findings = &self.session.findings;
+        let known = findings.form(other.doubt);
+        if known != Some(Form::Other) {
+            match self.deliver(request).await {
+                Err(Error::Permanent(failure)) if known.is_none() && other.doubt.is_raised_by(&failure) => {}
+                outcome => {
+                    if outcome.is_ok() {
+                        findings.took(other.doubt, Form::Likely);
+                    }
+                    return outcome;
+                }
+            }
+        }
+        let answer = self.deliver(&other.request).await?;
+        findings.took(other.doubt, Form::Other);
+        Ok(answer)
+    }
+
+    /// Sends a request until there is an answer to it: what may pass is tried again, as [`retry`] decides.
+    async fn deliver(&self, request: &Request) -> Result<Answer, Error> {
+        let Session { config, transport, deadline, quiet_until, .. } = self.session;
         let mut attempts = 0;
         let mut effect = Effect::None;
+        let mut last: Option<Trouble> = None;
         loop {
-            let mut trouble = match self.attempt(request).await {
+            if let Err(wait) = self.session.turn(request.limited).await {
+                let trouble = last.unwrap_or_else(|| self.trouble(Fault::DeadlineBeforeSending));
+                let trouble = if wait.is_zero() { trouble } else { trouble.asking_for(wait) };
+                return Err(self.error(Trouble { effect, ..trouble }, request.nature));
+            }
+            let trouble = match self.attempt(request).await {
                 Ok(answer) if answer.is_success() || (answer.is_missing() && request.nature == Nature::Read) => {
                     return Ok(answer);
                 }
@@ -113,39 +215,45 @@ impl<T: Transport> Client<T> {
             };
             attempts += 1;
             if trouble.effect == Effect::Possible {
+                // What one attempt may have done is not undone by how the next one fails.
                 effect = Effect::Possible;
             }
-            let now = self.transport.now();
-            let time = self.deadline.saturating_sub(now);
-            let budget = Budget { max_attempts: self.config.max_attempts, attempts, time };
-            // The clock has never shown this moment before; that is all that jitter needs.
-            let random = retry::scatter(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
-            match retry::decide(request.nature, &trouble, budget, random) {
-                Decision::Repeat(wait) => {
-                    self.transport.sleep_until(now.saturating_add(wait)).await;
-                    continue;
-                }
-                Decision::ReportWith(wait) => trouble.retry_after_ms = u32::try_from(wait.as_millis()).ok().or(Some(u32::MAX)),
-                Decision::Report => {}
+            let now = transport.now();
+            if let (true, Some(ms)) = (trouble.passing, trouble.retry_after_ms) {
+                let moment = now.saturating_add(Duration::from_millis(ms.into()));
+                quiet_until.set(quiet_until.get().max(moment));
             }
-            // What an earlier attempt may have done is not undone by how the last one failed.
-            return Err(self.error(Trouble { effect, ..trouble }, request.nature));
+            let budget = Budget { max_attempts: config.max_attempts, attempts, time: deadline.saturating_sub(now) };
+            match retry::decide(request.nature, &trouble, budget, self.random()) {
+                Decision::Repeat(wait) => transport.sleep_until(now.saturating_add(wait)).await,
+                Decision::ReportWith(wait) => {
+                    return Err(self.error(Trouble { effect, ..trouble.asking_for(wait) }, request.nature));
+                }
+                Decision::Report => return Err(self.error(Trouble { effect, ..trouble }, request.nature)),
+            }
+            last = Some(trouble);
         }
+    }
+
+    /// A number that jitter can be made of: neither the moment nor the count of requests has been the same before.
+    fn random(&self) -> u64 {
+        let now = u64::try_from(self.session.transport.now().as_nanos()).unwrap_or(u64::MAX);
+        retry::scatter(now ^ u64::from(self.session.sent.get()).rotate_right(16))
+    }
+
+    fn trouble(&self, fault: Fault) -> Trouble {
+        fault.trouble(&self.session.config.origin, self.session.most_bytes.get())
     }
 
     /// Sends a request once.
     async fn attempt(&self, request: &Request) -> Result<Answer, Trouble> {
-        let config = &self.config;
-        let trouble = |fault: Fault| fault.trouble(&config.origin, config.max_response_bytes);
-        let now = self.transport.now();
-        if now >= self.deadline {
-            return Err(trouble(Fault::DeadlineBeforeSending));
-        }
+        let Session { config, transport, deadline, sent, .. } = self.session;
+        let now = transport.now();
         let bounds = Bounds {
-            deadline: self.deadline,
-            first_byte: if request.slow { self.deadline.saturating_sub(now) } else { FIRST_BYTE },
+            deadline: *deadline,
+            first_byte: if request.slow { deadline.saturating_sub(now) } else { FIRST_BYTE },
             between_bytes: BETWEEN_BYTES,
-            most_bytes: config.max_response_bytes,
+            most_bytes: self.session.most_bytes.get(),
         };
         let headers = self.headers(request);
         let outgoing = Outgoing {
@@ -156,14 +264,18 @@ impl<T: Transport> Client<T> {
             body: request.body.as_deref(),
         };
         self.attempts.set(self.attempts.get().saturating_add(1));
-        let incoming = self.transport.exchange(outgoing, bounds).await.map_err(trouble)?;
-        self.complete(incoming)
+        sent.set(sent.get().saturating_add(1));
+        let incoming = transport.exchange(outgoing, bounds).await;
+        if request.limited {
+            self.session.pace.borrow_mut().answered(transport.now());
+        }
+        self.complete(incoming.map_err(|fault| self.trouble(fault))?)
     }
 
     /// All headers of a request.
     fn headers(&self, request: &Request) -> Vec<(String, String)> {
         let mut headers = vec![
-            ("x-api-key".to_owned(), self.config.api_key.expose().to_owned()),
+            ("x-api-key".to_owned(), self.session.config.api_key.expose().to_owned()),
             ("user-agent".to_owned(), USER_AGENT.to_owned()),
             ("accept-encoding".to_owned(), "identity".to_owned()),
         ];
@@ -180,7 +292,7 @@ impl<T: Transport> Client<T> {
     /// Turns what came back into an answer, or says why it is none. The status of an error counts even when its body is
     /// broken; the body of a success must be whole, and text.
     fn complete(&self, incoming: Incoming) -> Result<Answer, Trouble> {
-        let config = &self.config;
+        let config = &self.session.config;
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(FromUtf8Error::into_bytes);
         let lossy = |bytes: Vec<u8>| text(bytes).unwrap_or_else(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let headers = incoming.headers.into_iter();
@@ -191,8 +303,7 @@ impl<T: Transport> Client<T> {
             return Ok(answer);
         }
         if let Some(fault) = incoming.fault {
-            let trouble = fault.trouble(&config.origin, config.max_response_bytes);
-            return Err(Trouble { status: Some(answer.status), ..trouble });
+            return Err(Trouble { status: Some(answer.status), ..self.trouble(fault) });
         }
         let size = incoming.body.len();
         let encoding = answer.header("content-encoding").unwrap_or_default();
@@ -288,10 +399,10 @@ mod tests {
         Ok(Incoming { status, headers, body: body.as_bytes().to_vec(), fault: None })
     }
 
-    fn client(script: Script, variables: &[(&str, &str)]) -> Client<Script> {
+    fn session(script: Script, variables: &[(&str, &str)]) -> Session<Script> {
         let all = [("MEMBERSPOT_API_KEY", "s3cret")].iter().chain(variables);
         let config = Config::from_environment(all.map(|(name, value)| ((*name).into(), (*value).into())).collect());
-        Client::new(config.unwrap_or_else(|error| panic!("{error:?}")), script)
+        Session::new(config.unwrap_or_else(|error| panic!("{error:?}")), script)
     }
 
     fn run<R>(future: impl Future<Output = R>) -> R {
@@ -312,7 +423,8 @@ mod tests {
 
     #[test]
     fn a_request_is_complete() {
-        let client = client(Script::answering([answer(201, r#"{"uid":"u1","email":"a@b.de"}"#)]), &[]);
+        let session = session(Script::answering([answer(201, r#"{"uid":"u1","email":"a@b.de"}"#)]), &[]);
+        let client = session.client();
         let request = GrantRequest {
             email: "a@b.de".into(),
             offer_id: "o\"1".into(),
@@ -322,7 +434,7 @@ mod tests {
         };
         let user = run(client.call(access::grant_access(&request).unwrap())).unwrap();
         assert_eq!(user.uid, "u1");
-        let (line, headers, body, _) = client.transport.sent.borrow()[0].clone();
+        let (line, headers, body, _) = session.transport.sent.borrow()[0].clone();
         assert_eq!(line, "Post https://api.memberspot.de/v1/users/grant-user-offer-by-mail");
         assert_eq!(body.as_deref(), Some(r#"{"email":"a@b.de","firstname":"Ann","grantOffer":"o\"1"}"#));
         let header = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
@@ -333,19 +445,22 @@ mod tests {
 
     #[test]
     fn a_missing_scope_is_named_and_nothing_is_sent() {
-        let client = client(Script::default(), &[("MEMBERSPOT_SCOPES", "write")]);
+        let session = session(Script::default(), &[("MEMBERSPOT_SCOPES", "write")]);
+        let client = session.client();
         let (transient, failure) = failure(run(client.call(access::delete_access("a@b.de", "o").unwrap())));
         assert_eq!((transient, failure.code, failure.attempts), (false, FailureCode::NotPermitted, 0));
         assert!(failure.message.contains("delete"));
-        assert!(client.transport.sent.borrow().is_empty());
+        assert!(session.transport.sent.borrow().is_empty());
     }
 
     #[test]
     fn time_is_bounded_and_deletions_may_take_all_of_it() {
-        let client = client(Script::answering([answer(200, "[]"), answer(200, "ok")]), &[("MEMBERSPOT_DEADLINE_MS", "90000")]);
+        let session =
+            session(Script::answering([answer(200, "[]"), answer(200, "ok")]), &[("MEMBERSPOT_DEADLINE_MS", "90000")]);
+        let client = session.client();
         run(client.call(offers::list_offers())).unwrap();
         run(client.call(users::delete_users(&["a@b.de".into()]).unwrap())).unwrap();
-        let sent = client.transport.sent.borrow();
+        let sent = session.transport.sent.borrow();
         let seconds =
             |bounds: &Bounds| (bounds.deadline.as_secs(), bounds.first_byte.as_secs(), bounds.between_bytes.as_secs());
         assert_eq!(seconds(&sent[0].3), (90, 30, 15));
@@ -355,7 +470,8 @@ mod tests {
     #[test]
     fn after_the_deadline_nothing_is_sent() {
         let properties = answer(200, r#"[{"id":"p1","name":"City"}]"#);
-        let client = client(Script::answering([properties]), &[("MEMBERSPOT_DEADLINE_MS", "1000")]);
+        let session = session(Script::answering([properties]), &[("MEMBERSPOT_DEADLINE_MS", "1000")]);
+        let client = session.client();
         let value = PropertyAssignment { property: PropertyReference::Name("City".into()), value: "Ulm".into() };
         let request = SetPropertiesRequest { email: "a@b.de".into(), values: vec![value] };
         let (transient, failure) = failure(run(flow::set_properties(&client, &request)));
@@ -366,7 +482,8 @@ mod tests {
     #[test]
     fn a_broken_body_spoils_a_success_and_not_an_error() {
         let broken = |status| Ok(Incoming { fault: Some(Fault::Broken), ..answer(status, r#"[{"id"#).ok().unwrap() });
-        let client = client(Script::answering([broken(200), broken(401)]), &[("MEMBERSPOT_MAX_ATTEMPTS", "1")]);
+        let session = session(Script::answering([broken(200), broken(401)]), &[("MEMBERSPOT_MAX_ATTEMPTS", "1")]);
+        let client = session.client();
         let (transient, broken) = failure(run(client.call(offers::list_offers())));
         assert_eq!((transient, broken.code, broken.status), (true, FailureCode::Unreachable, Some(200)));
         let (transient, unauthorized) = failure(run(client.call(offers::list_offers())));
@@ -377,7 +494,8 @@ mod tests {
     fn a_body_is_never_quoted_and_the_key_never_repeated() {
         let page = "<html>s3cret and private</html>";
         let echo = r#"{"message":["x-api-key: s3cret","\u0073\u0033cret"]}"#;
-        let client = client(Script::answering([answer(200, page), answer(400, echo)]), &[]);
+        let session = session(Script::answering([answer(200, page), answer(400, echo)]), &[]);
+        let client = session.client();
         let (_, invalid) = failure(run(client.call(offers::list_offers())));
         assert_eq!((invalid.code, invalid.status), (FailureCode::InvalidResponse, Some(200)));
         assert!(!invalid.message.contains("private") && invalid.message.contains("application/json"));
@@ -419,31 +537,34 @@ mod tests {
     #[test]
     fn what_passes_is_tried_again_with_the_same_request() {
         let script = Script::answering([Err(Fault::Broken), asking(503, "4"), answer(201, "{}")]);
-        let client = client(script, &[]);
+        let session = session(script, &[]);
+        let client = session.client();
         let state = run(client.call(access::revoke_access("a@b.de", "o").unwrap())).unwrap();
         assert_eq!(state.active, Some(false));
-        let sent = client.transport.sent.borrow();
+        let sent = session.transport.sent.borrow();
         assert_eq!(sent.len(), 3);
         assert!(sent.iter().all(|(line, headers, body, bounds)| {
             (line, headers, body) == (&sent[0].0, &sent[0].1, &sent[0].2) && bounds.deadline == sent[0].3.deadline
         }));
-        let slept = client.transport.slept.borrow();
+        let slept = session.transport.slept.borrow();
         assert!(slept[0] <= Duration::from_millis(500), "backoff");
         assert_eq!(slept[1], Duration::from_secs(4), "what Memberspot asked for");
     }
 
     #[test]
     fn without_time_for_it_the_caller_is_told_when() {
-        let client = client(Script::answering([asking(429, "120")]), &[]);
+        let session = session(Script::answering([asking(429, "120")]), &[]);
+        let client = session.client();
         let (transient, failure) = failure(run(client.call(offers::list_offers())));
         assert_eq!((transient, failure.code, failure.attempts), (true, FailureCode::RateLimited, 1));
         assert_eq!(failure.retry_after_ms, Some(120_000));
-        assert!(client.transport.slept.borrow().is_empty(), "nobody waits for nothing");
+        assert!(session.transport.slept.borrow().is_empty(), "nobody waits for nothing");
     }
 
     #[test]
     fn an_effect_of_an_earlier_attempt_stays_possible() {
-        let client = client(Script::answering([Err(Fault::Broken), Err(Fault::Refused), Err(Fault::Refused)]), &[]);
+        let session = session(Script::answering([Err(Fault::Broken), Err(Fault::Refused), Err(Fault::Refused)]), &[]);
+        let client = session.client();
         let (transient, failure) = failure(run(client.call(access::revoke_access("a@b.de", "o").unwrap())));
         assert_eq!((transient, failure.code, failure.attempts), (true, FailureCode::Unreachable, 3));
         assert!(failure.outcome_unknown, "the first one may have arrived");
@@ -452,7 +573,8 @@ mod tests {
     #[test]
     fn one_attempt_means_one() {
         for first in [Err(Fault::Refused), asking(429, "0"), asking(503, "0"), answer(500, "")] {
-            let client = client(Script::answering([first]), &[("MEMBERSPOT_MAX_ATTEMPTS", "1")]);
+            let session = session(Script::answering([first]), &[("MEMBERSPOT_MAX_ATTEMPTS", "1")]);
+            let client = session.client();
             let (transient, failure) = failure(run(client.call(offers::list_offers())));
             assert_eq!((transient, failure.attempts), (true, 1));
         }

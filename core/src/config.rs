@@ -25,8 +25,13 @@ pub const DEADLINE_MS: &str = "MEMBERSPOT_DEADLINE_MS";
 pub const MAX_ATTEMPTS: &str = "MEMBERSPOT_MAX_ATTEMPTS";
 /// How long the body of an answer may be, in bytes.
 pub const MAX_RESPONSE_BYTES: &str = "MEMBERSPOT_MAX_RESPONSE_BYTES";
+/// How many requests a second a call makes on routes that Memberspot limits.
+pub const REQUESTS_PER_SECOND: &str = "MEMBERSPOT_REQUESTS_PER_SECOND";
+/// How many requests a call for many operations makes at once.
+pub const CONCURRENCY: &str = "MEMBERSPOT_CONCURRENCY";
 /// All of them.
-pub const VARIABLES: [&str; 6] = [API_KEY, BASE_URL, SCOPES, DEADLINE_MS, MAX_ATTEMPTS, MAX_RESPONSE_BYTES];
+pub const VARIABLES: [&str; 8] =
+    [API_KEY, BASE_URL, SCOPES, DEADLINE_MS, MAX_ATTEMPTS, MAX_RESPONSE_BYTES, REQUESTS_PER_SECOND, CONCURRENCY];
 
 /// Where requests go when [`BASE_URL`] is not set.
 pub const DEFAULT_BASE_URL: &str = "https://api.memberspot.de";
@@ -40,6 +45,13 @@ const DEFAULT_MAX_RESPONSE_BYTES: u64 = 8 << 20;
 /// Answers exist several times while they are decoded and handed over, and engines bound both memory and copying: with this
 /// much, the engines that were tried still deliver.
 const LARGEST_MAX_RESPONSE_BYTES: u64 = 16 << 20;
+/// Memberspot's own limit, for each key.
+const DEFAULT_REQUESTS_PER_SECOND: usize = 4;
+/// No plan of Memberspot's is known to allow more than a fraction of it.
+const LARGEST_REQUESTS_PER_SECOND: u64 = 1000;
+const DEFAULT_CONCURRENCY: usize = 8;
+/// Engines bound the handles of an instance, some at 1,000; a request has about ten.
+const LARGEST_CONCURRENCY: u64 = 64;
 /// Engines bound the headers of a request, all together, and some trap beyond that.
 const LONGEST_API_KEY: usize = 8192;
 
@@ -57,6 +69,10 @@ pub struct Config {
     pub max_attempts: u32,
     /// How long the body of an answer may be, in bytes.
     pub max_response_bytes: usize,
+    /// How many requests a second a call makes on routes that Memberspot limits; 0 for as many as it can.
+    pub requests_per_second: usize,
+    /// How many requests a call for many operations makes at once.
+    pub concurrency: usize,
 }
 
 impl Config {
@@ -73,6 +89,8 @@ impl Config {
             deadline: Duration::from_millis(DEFAULT_DEADLINE_MS),
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             max_response_bytes: usize::try_from(DEFAULT_MAX_RESPONSE_BYTES).unwrap_or(usize::MAX),
+            requests_per_second: DEFAULT_REQUESTS_PER_SECOND,
+            concurrency: DEFAULT_CONCURRENCY,
         };
         for (name, value) in variables {
             match name.as_str() {
@@ -89,6 +107,14 @@ impl Config {
                 MAX_RESPONSE_BYTES => {
                     let bytes = number(MAX_RESPONSE_BYTES, &value, 1..=LARGEST_MAX_RESPONSE_BYTES)?;
                     config.max_response_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                }
+                REQUESTS_PER_SECOND => {
+                    let requests = number(REQUESTS_PER_SECOND, &value, 0..=LARGEST_REQUESTS_PER_SECOND)?;
+                    config.requests_per_second = usize::try_from(requests).unwrap_or(DEFAULT_REQUESTS_PER_SECOND);
+                }
+                CONCURRENCY => {
+                    let requests = number(CONCURRENCY, &value, 1..=LARGEST_CONCURRENCY)?;
+                    config.concurrency = usize::try_from(requests).unwrap_or(DEFAULT_CONCURRENCY);
                 }
                 _ => {}
             }
@@ -155,6 +181,7 @@ mod tests {
         assert_eq!(config.scopes, Scopes::all());
         assert_eq!(config.deadline, Duration::from_mins(1));
         assert_eq!((config.max_attempts, config.max_response_bytes), (3, 8 * 1024 * 1024));
+        assert_eq!((config.requests_per_second, config.concurrency), (4, 8));
     }
 
     #[test]
@@ -166,6 +193,8 @@ mod tests {
             (DEADLINE_MS, "1500"),
             (MAX_ATTEMPTS, "1"),
             (MAX_RESPONSE_BYTES, "4096"),
+            (REQUESTS_PER_SECOND, "0"),
+            (CONCURRENCY, "64"),
         ];
         let config = config(&variables).ok().unwrap();
         assert_eq!(config.api_key.expose(), " {{ placeholder }} ");
@@ -173,6 +202,7 @@ mod tests {
         assert_eq!(config.scopes, Scopes::default().with(Scope::Read).with(Scope::Login));
         assert_eq!(config.deadline, Duration::from_millis(1500));
         assert_eq!((config.max_attempts, config.max_response_bytes), (1, 4096));
+        assert_eq!((config.requests_per_second, config.concurrency), (0, 64));
     }
 
     #[test]
@@ -198,6 +228,11 @@ mod tests {
             (MAX_RESPONSE_BYTES, "8M"),
             (MAX_RESPONSE_BYTES, "16777217"),
             (MAX_RESPONSE_BYTES, ""),
+            (REQUESTS_PER_SECOND, "-1"),
+            (REQUESTS_PER_SECOND, "0.5"),
+            (REQUESTS_PER_SECOND, "1001"),
+            (CONCURRENCY, "0"),
+            (CONCURRENCY, "65"),
         ];
         for (variable, value) in cases {
             let key = (API_KEY, "k");

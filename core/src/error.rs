@@ -67,6 +67,12 @@ impl Trouble {
         Self { code, message, passing: false, effect: Effect::None, status: None, retry_after_ms: None, details: vec![] }
     }
 
+    /// The same trouble, with how long to wait.
+    #[must_use]
+    pub fn asking_for(self, wait: std::time::Duration) -> Self {
+        Self { retry_after_ms: u32::try_from(wait.as_millis()).ok().or(Some(u32::MAX)), ..self }
+    }
+
     /// Whether the same request may succeed later, and repeating it is safe.
     pub fn may_be_repeated(&self, nature: Nature) -> bool {
         self.passing && (nature.repeatable() || self.effect == Effect::None)
@@ -96,6 +102,14 @@ pub fn invalid_input(field: &str, problem: impl std::fmt::Display) -> Error {
 /// The error for a variable of the environment that is missing or wrong.
 pub fn not_configured(variable: &str, problem: impl std::fmt::Display) -> Error {
     Trouble::refused(FailureCode::NotConfigured, format!("{variable} {problem}")).into_error(Nature::Read, 0)
+}
+
+/// The particulars of an error; none only in the case that is never returned.
+pub fn failure(error: &Error) -> Option<&Failure> {
+    match error {
+        Error::Permanent(failure) | Error::Transient(failure) => Some(failure),
+        Error::ExecutionFailed => None,
+    }
 }
 
 /// Names in a row, for a message.

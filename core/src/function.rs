@@ -2,7 +2,7 @@
 //!
 //! The table is made by the build script from the last line of each function's comment in `wit/`.
 
-use crate::wit::types::Scope;
+use crate::{scopes::Scopes, wit::types::Scope};
 
 /// Whether the same call may be made twice without further effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub struct Function {
     pub interface: &'static str,
     /// Its name, such as `grant-access`.
     pub name: &'static str,
-    /// The scope it needs.
-    pub scope: Scope,
+    /// The scopes it needs; none for one that works on operations, each of which needs its own.
+    pub scopes: Scopes,
     /// Whether it may be repeated.
     pub repeat: Repeat,
     /// Memberspot's limit for the route behind it, in requests a second.

@@ -16,15 +16,20 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 pub mod answer;
+pub mod bulk;
 pub mod check;
 pub mod client;
+pub mod collect;
 pub mod config;
+pub mod doubt;
 pub mod entity;
 pub mod error;
 pub mod flow;
+pub mod form;
 pub mod function;
 pub mod json;
 pub mod origin;
+pub mod pace;
 pub mod request;
 pub mod retry;
 pub mod route;

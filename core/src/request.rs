@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::{
     answer::{Answer, Malformed},
     check::Segment,
+    doubt::Doubt,
     error::{Nature, Trouble, invalid_input},
     function::{Function, Repeat},
     route::Route,
@@ -72,6 +73,19 @@ pub struct Request {
     pub body: Option<String>,
     /// Whether Memberspot may work for long before it answers, so that only the call's deadline ends the wait.
     pub slow: bool,
+    /// Whether Memberspot limits how often the route is used.
+    pub limited: bool,
+    /// The same request in another form, where it is not certain which one Memberspot takes.
+    pub other: Option<Box<Other>>,
+}
+
+/// Another form of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Other {
+    /// What is not certain.
+    pub doubt: Doubt,
+    /// The request in the less likely form.
+    pub request: Request,
 }
 
 impl Request {
@@ -83,13 +97,15 @@ impl Request {
         };
         Self {
             function,
-            scopes: Scopes::default().with(function.scope),
+            scopes: function.scopes,
             nature,
             method: route.method,
             target: route.path(segments),
             headers: vec![],
             body: None,
             slow: false,
+            limited: function.limit.is_some(),
+            other: None,
         }
     }
 
@@ -114,6 +130,11 @@ impl Request {
         let body = serde_json::to_string(body).map_err(|_| invalid_input("request", "has no JSON form"))?;
         self.headers.push(("content-type".into(), "application/json".into()));
         self.with_body(body)
+    }
+
+    /// The same, with another form of it to send when Memberspot turns out to want that.
+    fn or(self, doubt: Doubt, request: Self) -> Self {
+        Self { other: Some(Box::new(Other { doubt, request })), ..self }
     }
 
     fn with_body(mut self, body: String) -> Result<Self, Error> {
@@ -142,5 +163,20 @@ pub struct Call<T> {
 impl<T> Call<T> {
     fn new(request: Request, decode: impl FnOnce(&Answer) -> Result<T, Malformed> + 'static) -> Self {
         Self { request, decode: Box::new(decode), when_missing: None }
+    }
+
+    /// The same call as a part of another function: it needs that one's scopes, and speaks of it.
+    #[must_use]
+    pub fn within(self, function: &'static Function) -> Self {
+        Self { request: Request { function, scopes: function.scopes, ..self.request }, ..self }
+    }
+
+    /// The same call with its result in another form. For calls to which nothing missing is a result.
+    pub fn map<U>(self, form: impl FnOnce(T) -> U + 'static) -> Call<U>
+    where
+        T: 'static,
+    {
+        let decode = self.decode;
+        Call::new(self.request, |answer| decode(answer).map(form))
     }
 }

@@ -21,10 +21,21 @@ impl Scopes {
         NAMES.iter().fold(Self::default(), |set, (scope, _)| set.with(*scope))
     }
 
+    /// No scope.
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
     /// This set and one scope more.
     #[must_use]
-    pub fn with(self, scope: Scope) -> Self {
+    pub const fn with(self, scope: Scope) -> Self {
         Self(self.0 | bit(scope))
+    }
+
+    /// The scopes of both sets.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// Whether the scope is in the set.
@@ -49,7 +60,7 @@ impl Scopes {
     }
 }
 
-fn bit(scope: Scope) -> u8 {
+const fn bit(scope: Scope) -> u8 {
     1 << (scope as u8)
 }
 

@@ -250,7 +250,7 @@ impl Facts {
         let (scope, rest) = line.strip_prefix("Scope: ")?.split_once(". Repeat: ")?;
         let (repeat, limit) = rest.strip_suffix('.')?.split_once(". Limit: ")?;
         let per_second = |limit: &str| limit.strip_suffix("/s").is_some_and(|count| count.parse::<u32>().is_ok());
-        let known = ["read", "write", "delete", "login", "raw"].contains(&scope)
+        let known = ["read", "write", "delete", "login", "raw", "by-operation"].contains(&scope)
             && ["safe", "by-method"].contains(&repeat)
             && (limit == "none" || per_second(limit));
         known.then(|| Self { scope: scope.into(), repeat: repeat.into(), limit: limit.into() })

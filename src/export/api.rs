@@ -9,6 +9,6 @@ use memberspot_core::{
 
 impl Guest for Connector {
     fn call_api(request: ApiRequest) -> Result<ApiResponse, Error> {
-        call(|client| api::call_api(request, &client.config().origin))
+        call(|config| api::call_api(request, &config.origin))
     }
 }

@@ -9,13 +9,14 @@ use memberspot_core::{
 
 impl Guest for Connector {
     fn check_connection() -> Result<ConnectionInfo, Error> {
-        let client = begin()?;
+        let session = begin()?;
         let call = connection::check_connection();
-        let answer = wait(&client, &call.request)?;
+        let client = session.client();
+        let answer = wait(&session, &client, &call.request)?;
         client.read(call, &answer)?;
         Ok(ConnectionInfo {
-            base_url: client.config().origin.to_string(),
-            scopes: client.config().scopes.iter().collect(),
+            base_url: session.config().origin.to_string(),
+            scopes: session.config().scopes.iter().collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
     }

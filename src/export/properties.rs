@@ -14,7 +14,7 @@ impl Guest for Connector {
     }
 
     fn set_properties(request: SetPropertiesRequest) -> Result<(), Error> {
-        let client = begin()?;
-        client.transport().block_on(flow::set_properties(&client, &request))
+        let session = begin()?;
+        session.transport().block_on(flow::set_properties(&session.client(), &request))
     }
 }

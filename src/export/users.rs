@@ -1,10 +1,10 @@
 use super::{Connector, begin, call};
 use memberspot_core::{
-    flow,
+    collect,
     request::users,
     wit::{
         types::{Error, User},
-        users::{Guest, ListUsersRequest, LoginToken, UserPage},
+        users::{CollectUsersRequest, CollectedUsers, Guest, ListUsersRequest, LoginToken, UserPage},
     },
 };
 
@@ -13,13 +13,17 @@ impl Guest for Connector {
         call(|_| users::list_users(&request))
     }
 
+    fn collect_users(request: CollectUsersRequest) -> Result<CollectedUsers, Error> {
+        let session = begin()?;
+        session.transport().block_on(collect::users(&session, request))
+    }
+
     fn find_user(email: String) -> Result<Option<User>, Error> {
         call(|_| users::find_user(&email))
     }
 
     fn delete_users(emails: Vec<String>) -> Result<(), Error> {
-        let client = begin()?;
-        client.transport().block_on(flow::delete_users(&client, &emails))
+        call(|_| users::delete_users(&emails))
     }
 
     fn delete_users_via_post(emails: Vec<String>) -> Result<(), Error> {

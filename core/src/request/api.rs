@@ -69,11 +69,13 @@ pub fn call_api(request: ApiRequest, origin: &Origin) -> Result<Call<ApiResponse
         scopes: scopes(method, &target, json),
         nature: method.nature(),
         method,
-        target,
         headers,
         body: None,
         // The route may be one that takes its time.
         slow: true,
+        limited: Route::find(method, path_of(&target)).is_some_and(|route| route.function.limit.is_some()),
+        other: None,
+        target,
     };
     let built = match request.body {
         Some(body) => built.with_body(body)?,
@@ -204,8 +206,8 @@ fn is_json(headers: &[(String, String)]) -> bool {
 /// The scopes that a raw call needs: `raw`, and what the route behind it needs. What is not known for sure to be harmless
 /// counts as a deletion.
 fn scopes(method: Method, target: &str, json: Option<&str>) -> Scopes {
-    let raw = Scopes::default().with(function::CALL_API.scope);
-    let path = target.split('?').next().unwrap_or_default();
+    let raw = function::CALL_API.scopes;
+    let path = path_of(target);
     // No route that has this word is known but the one that hands out login tokens, in whatever version.
     let raw = if path.split('/').any(|segment| decoded(segment).eq_ignore_ascii_case("login-token")) {
         raw.with(Scope::Login)
@@ -213,11 +215,15 @@ fn scopes(method: Method, target: &str, json: Option<&str>) -> Scopes {
         raw
     };
     match Route::find(method, path) {
-        Some(Route { without_active: Some(deletion), .. }) if !has_active(json) => raw.with(deletion.scope),
-        Some(route) => raw.with(route.function.scope),
+        Some(Route { without_active: Some(deletion), .. }) if !has_active(json) => raw.and(deletion.scopes),
+        Some(route) => raw.and(route.function.scopes),
         None if method == Method::Get => raw.with(Scope::Read),
         None => raw.with(Scope::Write).with(Scope::Delete),
     }
+}
+
+fn path_of(target: &str) -> &str {
+    target.split('?').next().unwrap_or_default()
 }
 
 /// Whether a body says surely, to whatever server, that `active` is true or false.

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::{
-    check, entity,
+    check,
+    doubt::Doubt,
+    entity,
     error::{invalid_input, listed},
     function,
     request::{Call, Request},
@@ -23,12 +25,7 @@ pub fn list_properties() -> Call<Vec<Property>> {
 /// The look-up that `properties.set-properties` makes for names. It is part of setting them, so it needs no scope of its
 /// own.
 pub fn look_up_properties() -> Call<Vec<Property>> {
-    let call = list_properties();
-    let request = Request { function: &function::SET_PROPERTIES, ..call.request };
-    Call {
-        request: Request { scopes: crate::scopes::Scopes::default().with(function::SET_PROPERTIES.scope), ..request },
-        ..call
-    }
+    list_properties().within(&function::SET_PROPERTIES)
 }
 
 /// Whether a request names a property by name, so that [`look_up_properties`] comes first.
@@ -47,52 +44,51 @@ pub fn check(request: &SetPropertiesRequest) -> Result<(), Error> {
     Ok(())
 }
 
-/// The name of the field that holds a property's id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdField {
-    /// `id`: the likelier one.
-    Id,
-    /// `propertyId`: what one public client writes.
-    PropertyId,
-}
-
 /// `properties.set-properties`, with the school's properties as far as they were looked up.
-pub fn set_properties(request: &SetPropertiesRequest, known: &[Property], field: IdField) -> Result<Call<()>, Error> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Setting<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        property_id: Option<&'a str>,
-        value: &'a str,
-    }
-    #[derive(Serialize)]
-    struct Body<'a> {
-        email: &'a str,
-        properties: Vec<Setting<'a>>,
-    }
-
+pub fn set_properties(request: &SetPropertiesRequest, known: &[Property]) -> Result<Call<()>, Error> {
     check(request)?;
-    let mut properties: Vec<Setting<'_>> = Vec::with_capacity(request.values.len());
+    let mut settings: Vec<(&str, &str)> = Vec::with_capacity(request.values.len());
     for (index, assignment) in request.values.iter().enumerate() {
         let place = format!("values[{index}].property");
         let id = match &assignment.property {
             PropertyReference::Id(id) => id,
             PropertyReference::Name(name) => id_of(&place, name, known)?,
         };
-        if properties.iter().any(|earlier| earlier.id.or(earlier.property_id) == Some(id.as_str())) {
+        if settings.iter().any(|(earlier, _)| earlier == id) {
             return Err(invalid_input(&place, "is set twice; pass each property once"));
         }
-        let (id, property_id) = match field {
-            IdField::Id => (Some(id.as_str()), None),
-            IdField::PropertyId => (None, Some(id.as_str())),
-        };
-        properties.push(Setting { id, property_id, value: &assignment.value });
+        settings.push((id, &assignment.value));
     }
-    let body = Body { email: &request.email, properties };
-    let request = Request::new(&route::SET_PROPERTIES, &function::SET_PROPERTIES, &[]).json(&body)?;
-    Ok(Call::new(request, |answer| answer.acknowledgement().map(drop)))
+    // The likelier name of the field is `id`; one public client writes `propertyId`.
+    let likely = setting(&request.email, &settings, |id, value| Setting { id: Some(id), property_id: None, value })?;
+    let other = setting(&request.email, &settings, |id, value| Setting { id: None, property_id: Some(id), value })?;
+    Ok(Call::new(likely.or(Doubt::PropertyId, other), |answer| answer.acknowledgement().map(drop)))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Setting<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    property_id: Option<&'a str>,
+    value: &'a str,
+}
+
+/// The request that sets values, with the property's id where `form` puts it.
+fn setting<'a>(
+    email: &str,
+    settings: &[(&'a str, &'a str)],
+    form: fn(&'a str, &'a str) -> Setting<'a>,
+) -> Result<Request, Error> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        email: &'a str,
+        properties: Vec<Setting<'a>>,
+    }
+
+    let properties = settings.iter().map(|(id, value)| form(id, value)).collect();
+    Request::new(&route::SET_PROPERTIES, &function::SET_PROPERTIES, &[]).json(&Body { email, properties })
 }
 
 /// The id of the property with a name.
@@ -143,8 +139,10 @@ mod tests {
     fn names_become_ids() {
         let known = [property("p1", "Shoe size"), property("p2", "City")];
         let request = request(&[(id("p9"), ""), (name("City"), "Ulm")]);
-        for (field, name) in [(IdField::Id, "id"), (IdField::PropertyId, "propertyId")] {
-            let body = set_properties(&request, &known, field).unwrap().request.body.unwrap();
+        let likely = set_properties(&request, &known).unwrap().request;
+        let other = likely.other.clone().unwrap().request;
+        for (request, name) in [(likely, "id"), (other, "propertyId")] {
+            let body = request.body.unwrap();
             let list = format!(r#"[{{"{name}":"p9","value":""}},{{"{name}":"p2","value":"Ulm"}}]"#);
             assert_eq!(body, format!(r#"{{"email":"a@b.de","properties":{list}}}"#));
         }
@@ -160,7 +158,7 @@ mod tests {
             (request(&[(id(""), "")]), "values[0].property"),
             (request(&[]), "values"),
         ] {
-            let Err(Error::Permanent(failure)) = set_properties(&values, &known, IdField::Id).map(|_| ()) else {
+            let Err(Error::Permanent(failure)) = set_properties(&values, &known).map(|_| ()) else {
                 panic!("{values:?} was taken")
             };
             assert_eq!(failure.code, FailureCode::InvalidInput);

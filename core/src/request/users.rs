@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::{
-    check, entity,
+    check,
+    doubt::Doubt,
+    entity,
     function::{self, Function},
     request::{Call, Request},
     route::{self, Route},
@@ -40,22 +42,19 @@ pub fn find_user(email: &str) -> Result<Call<Option<User>>, Error> {
     Ok(Call { when_missing: Some(|| None), ..call })
 }
 
-/// `users.delete-users`
+/// `users.delete-users`: over DELETE, and over POST when the body was lost on the way or is not wanted with DELETE.
 pub fn delete_users(emails: &[String]) -> Result<Call<()>, Error> {
-    delete(&route::DELETE_USERS, &function::DELETE_USERS, emails)
-}
-
-/// `users.delete-users`, once more in the other form.
-pub fn delete_users_after_refusal(emails: &[String]) -> Result<Call<()>, Error> {
-    delete(&route::DELETE_USERS_POST, &function::DELETE_USERS, emails)
+    let delete = deletion(&route::DELETE_USERS, &function::DELETE_USERS, emails)?;
+    let post = deletion(&route::DELETE_USERS_POST, &function::DELETE_USERS, emails)?;
+    Ok(acknowledged(delete.or(Doubt::BodyOfDelete, post)))
 }
 
 /// `users.delete-users-via-post`
 pub fn delete_users_via_post(emails: &[String]) -> Result<Call<()>, Error> {
-    delete(&route::DELETE_USERS_POST, &function::DELETE_USERS_VIA_POST, emails)
+    Ok(acknowledged(deletion(&route::DELETE_USERS_POST, &function::DELETE_USERS_VIA_POST, emails)?))
 }
 
-fn delete(route: &Route, function: &'static Function, emails: &[String]) -> Result<Call<()>, Error> {
+fn deletion(route: &Route, function: &'static Function, emails: &[String]) -> Result<Request, Error> {
     #[derive(Serialize)]
     struct Body<'a> {
         emails: Vec<&'a str>,
@@ -64,8 +63,11 @@ fn delete(route: &Route, function: &'static Function, emails: &[String]) -> Resu
     let body = Body { emails: check::emails("emails", emails)? };
     let request = Request::new(route, function, &[]).json(&body)?;
     // Memberspot deletes one member after the other before it answers.
-    let request = Request { slow: true, ..request };
-    Ok(Call::new(request, |answer| answer.acknowledgement().map(drop)))
+    Ok(Request { slow: true, ..request })
+}
+
+fn acknowledged(request: Request) -> Call<()> {
+    Call::new(request, |answer| answer.acknowledgement().map(drop))
 }
 
 /// `users.create-login-token`

@@ -38,13 +38,16 @@ fn valid_inputs() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ),
         ("list-exam-results", json!({"examId": "exam-basics"}), &["read"]),
         ("call-api", json!({"method": "get", "path": "/v1/offers", "headers": []}), &["raw", "read"]),
+        ("collect-users", json!({"maxUsers": 1}), &["read"]),
+        ("collect-course-progress", json!({"email": "anna@example.com"}), &["read"]),
     ]
 }
 
 #[tokio::test]
 async fn every_function_needs_its_scopes_and_no_others() {
     let inputs = valid_inputs();
-    let tested: BTreeSet<_> = inputs.iter().map(|(function, ..)| *function).collect();
+    // Each operation has its own scope; see the tests of bulk work.
+    let tested: BTreeSet<_> = inputs.iter().map(|(function, ..)| *function).chain(["apply-operations"]).collect();
     let exported: BTreeSet<_> = host().functions().iter().map(memberspot_host::Function::name).collect();
     assert_eq!(tested, exported, "a function without a test of its scope");
 
@@ -181,10 +184,17 @@ async fn bad_input_names_the_field() {
         ("call-api", json!({"method": "get", "path": "/v1/offers", "headers": [], "body": "x"}), "body"),
         ("call-api", raw("/v1/users/login-token;x/u"), "path"),
         ("call-api", raw("/v1/users/login%252dtoken/u"), "path"),
+        ("collect-users", json!({"maxUsers": 0}), "max-users"),
+        ("collect-users", json!({"maxUsers": 100_001}), "max-users"),
+        ("collect-users", json!({"maxUsers": 1, "createdAfter": "yesterday"}), "created-after"),
+        ("collect-users", json!({"maxUsers": 1, "offerId": ""}), "offer-id"),
+        ("collect-users", json!({"maxUsers": 1, "pageToken": ""}), "page-token"),
+        ("collect-course-progress", json!({"email": "x"}), "email"),
+        ("collect-course-progress", json!({"email": email, "pageToken": ""}), "page-token"),
         // More than an engine takes, each of them allowed by itself: it would trap.
         ("call-api", json!({"method": "get", "path": "/v1/offers", "headers": heavy}), "headers"),
     ];
-    let unchecked = ["check-connection", "list-properties", "list-offers"];
+    let unchecked = ["check-connection", "list-properties", "list-offers", "apply-operations"];
     let tested: BTreeSet<_> = cases.iter().map(|(function, ..)| *function).chain(unchecked).collect();
     let exported: BTreeSet<_> = host().functions().iter().map(memberspot_host::Function::name).collect();
     assert_eq!(tested, exported, "a function whose input is not tested");
