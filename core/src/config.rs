@@ -50,7 +50,7 @@ const DEFAULT_REQUESTS_PER_SECOND: usize = 4;
 /// No plan of Memberspot's is known to allow more than a fraction of it.
 const LARGEST_REQUESTS_PER_SECOND: u64 = 1000;
 const DEFAULT_CONCURRENCY: usize = 8;
-/// Engines bound the handles of an instance, some at 1,000; a request has about ten.
+/// Engines bound the handles of an instance, some at 1,000; a request has about ten of them.
 const LARGEST_CONCURRENCY: u64 = 64;
 /// Engines bound the headers of a request, all together, and some trap beyond that.
 const LONGEST_API_KEY: usize = 8192;

@@ -310,7 +310,13 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
         &mut linker,
         wasmtime_wasi::cli::WasiCliView::cli,
     )?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    crate::handler::add_to_linker(&mut linker)?;
+    let options = wasmtime_wasi_http::p2::bindings::LinkOptions::default();
+    wasmtime_wasi_http::p2::bindings::http::types::add_to_linker::<_, wasmtime_wasi_http::WasiHttp>(
+        &mut linker,
+        &(&options).into(),
+        State::http,
+    )?;
     Ok(linker)
 }
 

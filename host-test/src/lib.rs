@@ -49,6 +49,7 @@ pub mod catalog;
 pub mod connection;
 mod dynamic;
 pub mod egress;
+mod handler;
 mod host;
 pub mod json;
 mod limits;

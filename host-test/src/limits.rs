@@ -29,7 +29,7 @@ impl Default for Limits {
             // as JSON and as the typed answer.
             memory: 128 << 20,
             time: Duration::from_mins(5),
-            // The component makes one request at a time, of about ten handles.
+            // The component makes up to 64 requests at a time, of about ten handles each.
             handles: 1000,
         }
     }

@@ -31,6 +31,9 @@ pub struct School {
     pub exams: Vec<Exam>,
     /// Whether the plan includes finding a user by address; without it that route answers 403. On by default.
     pub enterprise: bool,
+    /// Addresses, in lower case, that cannot be deleted, such as the owner's: a list with one of them is refused as a whole.
+    /// That the real service does so is a guess.
+    pub undeletable: BTreeSet<String>,
     /// Which of the uncertain spellings this school's server speaks.
     pub dialect: Dialect,
     members: BTreeMap<String, Member>,
@@ -235,6 +238,7 @@ impl School {
             properties: Vec::new(),
             exams: Vec::new(),
             enterprise: true,
+            undeletable: BTreeSet::new(),
             dialect: Dialect::default(),
             members: BTreeMap::new(),
             uids: HashMap::new(),

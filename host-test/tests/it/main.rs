@@ -1,6 +1,8 @@
 //! One binary for all integration tests: each one would link the engine again.
 
+mod bulk;
 mod cli;
+mod collect;
 mod contract;
 mod dynamic;
 mod errors;

@@ -90,7 +90,7 @@ pub struct Failure {
 
 impl Failure {
     /// Reads `{"tag": …, "val": …}`, every part of it.
-    fn read(error: &Value) -> Self {
+    pub fn read(error: &Value) -> Self {
         let tag = error["tag"].as_str().expect("a tag");
         assert!(matches!(tag, "permanent" | "transient"), "{tag} is never returned");
         let failure = &error["val"];

@@ -62,6 +62,9 @@ pub(super) fn delete(visit: &mut Visit<'_>) -> Result<Answer, Refusal> {
     let emails = form.texts("emails");
     form.finish()?;
 
+    if emails.iter().any(|email| visit.school.undeletable.contains(&email.to_lowercase())) {
+        return Err(Refusal::bad_request("the owner of the school cannot be deleted"));
+    }
     for email in &emails {
         visit.school.remove_member(email);
     }
