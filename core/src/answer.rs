@@ -39,7 +39,22 @@ pub struct Answer {
 pub struct Malformed(pub &'static str);
 
 /// There is more of it than can be handed over.
-pub const TOO_MANY: Malformed = Malformed("a list of at most 10,000 items");
+pub const TOO_MANY: Malformed = Malformed("an answer of at most 10,000 items, 250,000 objects and 1,000,000 values");
+
+/// The text of an answer takes little memory; what is read from it takes some hundred bytes for each object and each value,
+/// be they ever so small. The largest answers of real members have about this many of them.
+const MOST_OBJECTS: usize = 250_000;
+const MOST_VALUES: usize = 1_000_000;
+
+/// Parses an answer that has not too much in it. Commas and braces are counted where texts have them, too; that errs on the
+/// safe side.
+fn parse<'a>(body: &'a str, what: &'static str) -> Result<Json<'a>, Malformed> {
+    let count = |wanted| body.bytes().filter(|byte| *byte == wanted).count();
+    if body.len() > MOST_OBJECTS && (count(b'{') > MOST_OBJECTS || count(b',') > MOST_VALUES) {
+        return Err(TOO_MANY);
+    }
+    Json::parse(body).ok_or(Malformed(what))
+}
 
 impl Answer {
     /// Whether the status is 2xx.
@@ -61,14 +76,14 @@ impl Answer {
 
     /// A bare entity, or one wrapped in an object under `wrapper` or `data`.
     pub fn entity<T>(&self, what: &'static str, wrapper: &str, read: impl Fn(Json<'_>) -> Option<T>) -> Result<T, Malformed> {
-        let json = Json::parse(&self.body).ok_or(Malformed(what))?;
+        let json = parse(&self.body, what)?;
         let inner = || json.object()?.get(&[wrapper, "data"]).and_then(&read);
         read(json).or_else(inner).ok_or(Malformed(what))
     }
 
     /// A list, bare or wrapped, and the token of the next page.
     pub fn list<T>(&self, what: &'static str, read: impl Fn(Json<'_>) -> Option<T>) -> Result<Page<T>, Malformed> {
-        let json = Json::parse(&self.body).ok_or(Malformed(what))?;
+        let json = parse(&self.body, what)?;
         let (items, next) = unwrap_list(json).ok_or(Malformed(what))?;
         if items.len() > MOST_ITEMS {
             return Err(TOO_MANY);

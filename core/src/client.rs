@@ -579,4 +579,53 @@ mod tests {
             assert_eq!((transient, failure.attempts), (true, 1));
         }
     }
+
+    fn list() -> Call<crate::wit::users::UserPage> {
+        let request = crate::wit::users::ListUsersRequest {
+            offer_id: None,
+            course_id: None,
+            active: None,
+            page_token: None,
+            page_length: None,
+        };
+        users::list_users(&request).unwrap()
+    }
+
+    #[test]
+    fn limited_routes_are_paced_and_no_others() {
+        let answers = || (0..8).map(|_| answer(200, "[]"));
+        let session = session(Script::answering(answers().chain(answers())), &[("MEMBERSPOT_REQUESTS_PER_SECOND", "1")]);
+        for _ in 0..8 {
+            run(session.client().call(offers::list_offers())).unwrap();
+        }
+        assert!(session.transport.slept.borrow().is_empty());
+        for _ in 0..8 {
+            run(session.client().call(list())).unwrap();
+        }
+        assert_eq!(session.transport.slept.borrow().as_slice(), [Duration::from_secs(1); 7]);
+    }
+
+    #[test]
+    fn a_turn_that_never_comes_is_not_waited_for() {
+        let variables = [("MEMBERSPOT_REQUESTS_PER_SECOND", "1"), ("MEMBERSPOT_DEADLINE_MS", "2500")];
+        let session = session(Script::answering([answer(200, "[]"), answer(200, "[]")]), &variables);
+        run(session.client().call(list())).unwrap();
+        let (transient, failure) = failure({
+            // Answered after one second, so the next turn is after two, and its answer after three.
+            run(session.client().call(list())).unwrap();
+            run(session.client().call(list()))
+        });
+        assert_eq!((transient, failure.code, failure.attempts), (true, FailureCode::TimedOut, 0));
+        assert_eq!(session.transport.slept.borrow().len(), 1);
+    }
+
+    #[test]
+    fn when_memberspot_asks_to_wait_everything_waits() {
+        let session = session(Script::answering([asking(429, "7"), answer(200, "[]")]), &[("MEMBERSPOT_MAX_ATTEMPTS", "1")]);
+        let (_, failure) = failure(run(session.client().call(offers::list_offers())));
+        assert_eq!((failure.code, failure.attempts), (FailureCode::RateLimited, 1));
+        assert!(session.is_open() && session.quiet() == Duration::from_secs(7));
+        run(session.client().call(offers::list_offers())).unwrap();
+        assert_eq!(session.transport.slept.borrow().as_slice(), [Duration::from_secs(7)]);
+    }
 }

@@ -229,6 +229,13 @@ async fn what_comes_back_is_bounded() {
 }
 
 #[tokio::test]
+async fn as_many_as_there_is_room_for() {
+    let stage = school_of(60_000).await.configured("MEMBERSPOT_MAX_RESPONSE_BYTES", "16777216");
+    let collected = stage.call("collect-users", json!({"maxUsers": 100_000})).await.unwrap();
+    assert_eq!((uids(&collected).len(), &collected["complete"]), (60_000, &json!(true)));
+}
+
+#[tokio::test]
 async fn progress_in_all_courses_is_collected() {
     let stage = Stage::new().await.configured("MEMBERSPOT_REQUESTS_PER_SECOND", "0");
     let count = AtomicUsize::new(0);

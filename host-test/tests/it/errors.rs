@@ -6,7 +6,7 @@ use std::pin::Pin;
 use memberspot_host::{
     Connection, Host,
     egress::{Exchange, HttpSender},
-    simulator::{Clock, Fault, HeaderValue, Options, RetryAfter, StatusCode},
+    simulator::{Clock, Fault, HeaderValue, Injection, Options, RetryAfter, StatusCode},
 };
 use serde_json::{Value, json};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
@@ -300,4 +300,26 @@ async fn memberspots_own_messages_reach_the_user() {
     stage.simulator.clear_faults();
     let wrong = stage.connection.clone().key("another-key");
     assert_eq!(crate::stage::call(&wrong, "list-offers", json!({})).await.unwrap_err().code, "unauthorized");
+}
+
+/// The text of an answer may be short, and what is read from it long.
+#[tokio::test]
+async fn many_small_things_are_too_large() {
+    let stage = Stage::new().await.configured("MEMBERSPOT_MAX_RESPONSE_BYTES", "16777216");
+    let of_members = |member: &str, members: usize| format!("[{}]", vec![member; members].join(","));
+    let progress = format!(r#"{{"uid":"u","email":"e","progress":[{}]}}"#, vec![r#"{"courseId":1}"#; 10_000].join(","));
+    let properties: Vec<_> = (0..10_000).map(|nth| format!("\"{nth}\":1")).collect();
+    let properties = format!(r#"{{"uid":"u","email":"e","customUserProperties":{{{}}}}}"#, properties.join(","));
+    for body in
+        [of_members(&progress, 110), of_members(&properties, 180), of_members("1", 8_000_000), of_members("{}", 5_000_000)]
+    {
+        let failure = stage.faulty(Fault::json(body), "list-users", json!({})).await.unwrap_err();
+        assert_eq!(failure.code, "tooLarge");
+    }
+    // As much as is allowed.
+    for body in [of_members(&progress, 20), of_members(&properties, 90)] {
+        stage.simulator.clear_faults();
+        stage.simulator.inject(Injection::everywhere(Fault::json(body)));
+        stage.call("list-users", json!({})).await.unwrap();
+    }
 }
