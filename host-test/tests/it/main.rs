@@ -5,6 +5,7 @@ mod contract;
 mod dynamic;
 mod errors;
 mod functions;
+mod network;
 mod refusals;
 mod retries;
 mod secrets;
