@@ -5,6 +5,7 @@ mod contract;
 mod dynamic;
 mod errors;
 mod functions;
+mod matrix;
 mod network;
 mod refusals;
 mod retries;

@@ -65,7 +65,12 @@ impl Stage {
 
     /// Calls a function of the component.
     pub async fn call(&self, function: &str, input: Value) -> Result<Value, Failure> {
-        call_on(self.host, &self.connection, function, input).await
+        self.call_with(&self.connection, function, input).await
+    }
+
+    /// The same with another connection.
+    pub async fn call_with(&self, connection: &Connection, function: &str, input: Value) -> Result<Value, Failure> {
+        call_on(self.host, connection, function, input).await
     }
 
     /// Lets every request run into a fault, and calls.
