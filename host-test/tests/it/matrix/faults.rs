@@ -13,6 +13,13 @@ pub struct Case {
     pub means: Means,
 }
 
+impl Case {
+    /// Whether it strikes before the simulator sees a request.
+    pub fn is_unseen(&self) -> bool {
+        matches!(self.play, Play::Connect(_) | Play::ResetConnection)
+    }
+}
+
 /// How it is brought about.
 #[derive(Clone)]
 pub enum Play {
@@ -275,6 +282,8 @@ fn overload() -> Cases {
         rate_limited("429, retry after 0 s", asking(limited, "0"), Ask::After(seconds(0))),
         rate_limited("429, retry after a date in 7 s", asking(limited, "Thu, 15 Jan 2026 12:00:07 GMT"), Ask::At(seconds(7))),
         rate_limited("429, retry after a date gone by", asking(limited, "Thu, 15 Jan 2026 11:59:00 GMT"), Ask::Nothing),
+        rate_limited("429, retry after 59 s", asking(limited, "59"), Ask::After(seconds(59))),
+        rate_limited("429, retry after 60 s", asking(limited, "60"), Ask::After(seconds(60))),
         rate_limited("429, retry after an hour", asking(limited, "3600"), Ask::After(seconds(3600))),
         rate_limited(
             "429, retry after a date in an hour",

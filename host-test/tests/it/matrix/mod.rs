@@ -9,11 +9,9 @@ mod subjects;
 mod table;
 
 use std::{
-    collections::BTreeSet,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
 };
@@ -25,7 +23,7 @@ use tokio::time::{Instant, sleep};
 use crate::stage::{self, KEY, Stage, host};
 use {
     faults::{Case, Late, Means, Play, cases},
-    rules::{Failure, Outcome, Plan, Run},
+    rules::{Course, Failure, Outcome, Plan, Run},
     subjects::{Subject, subjects},
 };
 
@@ -38,6 +36,19 @@ const KNOWN_WRONG: &[(&str, &str)] = &[
     ("properties.set-properties (by name, at the look-up)", "`null` for what may be missing"),
 ];
 
+/// The same for two faults in a row, of which the second one lasts.
+const KNOWN_WRONG_IN_A_ROW: &[(&str, &str, &str)] = &[
+    // `outcome-unknown` is false, as if the other form of the request were the only one that was sent.
+    ("users.delete-users", "reset at once", "405"),
+    ("users.delete-users", "reset before the head, but the effect", "405"),
+    ("users.delete-users", "503", "405"),
+    ("users.delete-users", "the body pauses for 16 s", "405"),
+    ("properties.set-properties (by id)", "reset at once", "400 that asks for `propertyId`"),
+    ("properties.set-properties (by id)", "reset before the head, but the effect", "400 that asks for `propertyId`"),
+    ("properties.set-properties (by id)", "503", "400 that asks for `propertyId`"),
+    ("properties.set-properties (by id)", "no answer", "400 that asks for `propertyId`"),
+];
+
 /// What came of a call.
 struct Seen {
     run: Run,
@@ -47,8 +58,8 @@ struct Seen {
 
 /// One call, and what is wrong with it.
 struct Cell {
-    subject: usize,
-    case: usize,
+    subject: String,
+    case: &'static str,
     plan: Plan,
     run: Run,
     wrong: Option<String>,
@@ -57,19 +68,23 @@ struct Cell {
 #[test]
 fn every_function_in_every_fault() {
     let (subjects, cases) = (subjects(), cases());
-    let cells = all_cells(&subjects, &cases);
-    let known = KNOWN_WRONG.iter().flat_map(|&(subject, case)| Plan::ALL.map(|plan| (subject.to_owned(), case, plan)));
-    let known: BTreeSet<_> = known.collect();
-    let name = |cell: &Cell| (subjects[cell.subject].name(), cases[cell.case].name, cell.plan);
-    let wrong = cells.iter().filter(|cell| cell.wrong.is_some());
-    let unknown: Vec<_> = wrong.clone().filter(|cell| !known.contains(&name(cell))).collect();
-    for cell in &unknown {
-        eprintln!("{:?}: {}", name(cell), cell.wrong.as_deref().unwrap_or_default());
-    }
-    assert!(unknown.is_empty(), "{} of {} cells are wrong", unknown.len(), cells.len());
-    let wrong: BTreeSet<_> = wrong.map(name).collect();
-    assert_eq!(known.difference(&wrong).collect::<Vec<_>>(), Vec::<&_>::new(), "no longer wrong");
+    let cells = for_each(&subjects, async |subject| row(subject, &cases).await);
+    let known = KNOWN_WRONG.iter().flat_map(|&(subject, case)| Plan::ALL.map(|plan| (subject, case, plan)));
+    let wrong = cells.iter().filter_map(|cell| Some(((&*cell.subject, cell.case, cell.plan), cell.wrong.as_deref()?)));
+    assert_known(wrong.collect(), known.collect());
     table::check(&subjects, &cases, &cells);
+}
+
+/// Asserts that what is wrong is what is known to be.
+#[track_caller]
+fn assert_known<K: Ord + Copy + Debug>(wrong: BTreeMap<K, &str>, known: BTreeSet<K>) {
+    let unknown: Vec<_> = wrong.iter().filter(|(cell, _)| !known.contains(cell)).collect();
+    for (cell, why) in &unknown {
+        eprintln!("{cell:?}: {why}");
+    }
+    assert!(unknown.is_empty(), "{} cells are wrong", unknown.len());
+    let right: Vec<_> = known.iter().filter(|cell| !wrong.contains_key(cell)).collect();
+    assert!(right.is_empty(), "no longer wrong: {right:?}");
 }
 
 #[test]
@@ -93,35 +108,89 @@ async fn sockets_come_to_the_same() {
     for subject in few.chain(raw_post) {
         for case in cases().iter().filter(takes_no_time) {
             let stage = Stage::with(options()).await;
-            let seen = call(subject, Some((case, Plan::Single)), &stage).await;
-            let run = visible(rules::run(subject, case, Plan::Single, 0.0), case, Plan::Single);
+            let course = Course { cases: &[case], plan: Plan::Single };
+            let seen = call(subject, course, &stage).await;
+            let run = visible(rules::run(subject, course, 0.0), subject, course);
             let name = subject.name();
             assert_eq!((seen.run.result, seen.run.requests), (run.result, run.requests), "{name} in {}", case.name);
         }
     }
 }
 
-/// Works through the whole matrix, on as many threads as the machine has cores: virtual time needs a runtime with one thread.
-fn all_cells(subjects: &[Subject], cases: &[Case]) -> Vec<Cell> {
-    let next = AtomicUsize::new(0);
-    let cells = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let subject = next.fetch_add(1, Ordering::Relaxed);
-                    if subject >= subjects.len() {
-                        return;
-                    }
-                    let row = virtual_time(row(subjects, subject, cases));
-                    cells.lock().expect("no thread panics with the lock").extend(row);
-                }
-            });
+/// One fault after another: what one request may have done is not undone by how the next one fails.
+#[test]
+fn faults_in_a_row() {
+    const FIRST: [&str; 9] = [
+        "connection refused",
+        "reset at once",
+        "429, retry after 7 s",
+        "503, retry after 7 s",
+        "503",
+        "no answer",
+        "the body pauses for 16 s",
+        "reset before the head, but the effect",
+        "405",
+    ];
+    const THEN: [&str; 13] = [
+        "429, retry after 7 s",
+        "429, retry after an hour",
+        "503, retry after 7 s",
+        "503",
+        "no answer",
+        "the head 29 s late",
+        "the body pauses for 16 s",
+        "reset before the head, but the effect",
+        "a web page",
+        "404 from the route",
+        "405",
+        "400 that asks for `propertyId`",
+        "401",
+    ];
+    let cases = cases();
+    let is_whole = |case: &Case| matches!(case.means, Means::Whole(_));
+    let named = |name| cases.iter().find(|case| case.name == name).expect(name);
+    let pairs = FIRST.into_iter().flat_map(|first| THEN.map(|then| (first, then)));
+    // The real answer of a server that wants the other key is no success.
+    let is_sound = |first, then| !(is_whole(named(first)) && matches!(named(then).play, Play::OtherPropertyKey(_)));
+    let pairs: Vec<_> = pairs.filter(|&(first, then)| is_sound(first, then)).collect();
+    let mut subjects: Vec<_> = subjects().into_iter().filter(|subject| subject.before == 0).collect();
+    // One of each kind.
+    let mut kinds = BTreeSet::new();
+    subjects.retain(|subject| kinds.insert((subject.nature, subject.slow, subject.may_be_missing, subject.other_form)));
+    let trials = for_each(&subjects, async |subject| {
+        let usual = usual(subject).await;
+        let mut wrong = vec![];
+        for &(first, then) in &pairs {
+            for plan in [Plan::Lasting, Plan::Passing] {
+                let (_, why) = trial(subject, Course { cases: &[named(first), named(then)], plan }, &usual).await;
+                wrong.extend(why.map(|why| ((subject.name(), first, then, plan), why)));
+            }
         }
+        wrong
     });
-    let mut cells = cells.into_inner().expect("no thread panics with the lock");
-    cells.sort_by_key(|cell: &Cell| (cell.case, cell.subject, cell.plan));
-    cells
+    let wrong = trials.iter().map(|((subject, first, then, plan), why)| ((&**subject, *first, *then, *plan), &**why));
+    let known = KNOWN_WRONG_IN_A_ROW.iter().map(|&(subject, first, then)| (subject, first, then, Plan::Lasting));
+    assert_known(wrong.collect(), known.collect());
+}
+
+/// Does work for each subject, in virtual time and on as many threads as the machine has cores: paused time needs runtimes
+/// with one thread.
+fn for_each<T: Send>(subjects: &[Subject], work: impl AsyncFn(&Subject) -> Vec<T> + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let turns = || {
+        let mut results = vec![];
+        loop {
+            let nth = next.fetch_add(1, Ordering::Relaxed);
+            let Some(subject) = subjects.get(nth) else { return results };
+            results.push((nth, virtual_time(work(subject))));
+        }
+    };
+    let mut results: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..thread::available_parallelism().map_or(1, usize::from)).map(|_| scope.spawn(turns)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    });
+    results.sort_by_key(|(nth, _)| *nth);
+    results.into_iter().flat_map(|(_, results)| results).collect()
 }
 
 fn virtual_time<T>(work: impl Future<Output = T>) -> T {
@@ -130,26 +199,37 @@ fn virtual_time<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// One function in every fault.
-async fn row(subjects: &[Subject], index: usize, cases: &[Case]) -> Vec<Cell> {
-    let subject = &subjects[index];
-    let usual = call(subject, None, &in_memory()).await;
-    assert_eq!(usual.run.result, Outcome::Success, "{} without a fault", subject.name());
+async fn row(subject: &Subject, cases: &[Case]) -> Vec<Cell> {
+    let usual = usual(subject).await;
     let mut cells = vec![];
-    for (case_index, case) in cases.iter().enumerate() {
+    for case in cases {
         // The simulator cannot let connections pass first.
-        if subject.before > 0 && matches!(case.play, Play::Connect(_) | Play::ResetConnection) {
+        if subject.before > 0 && case.is_unseen() {
             continue;
         }
         for plan in Plan::ALL {
-            let stage = in_memory();
-            let seen = call(subject, Some((case, plan)), &stage).await;
-            sleep(Duration::from_secs(600)).await;
-            let late = stage.simulator.journal().len() != seen.run.starts.len();
-            let wrong = if late { Some("a request after the call".into()) } else { wrong(subject, case, plan, &seen, &usual) };
-            cells.push(Cell { subject: index, case: case_index, plan, run: seen.run, wrong });
+            let (run, wrong) = trial(subject, Course { cases: &[case], plan }, &usual).await;
+            cells.push(Cell { subject: subject.name(), case: case.name, plan, run, wrong });
         }
     }
     cells
+}
+
+/// A call without a fault.
+async fn usual(subject: &Subject) -> Seen {
+    let seen = call(subject, Course { cases: &[], plan: Plan::Lasting }, &in_memory()).await;
+    assert_eq!(seen.run.result, Outcome::Success, "{} without a fault", subject.name());
+    seen
+}
+
+/// Makes a call and says what is wrong with it.
+async fn trial(subject: &Subject, course: Course<'_>, usual: &Seen) -> (Run, Option<String>) {
+    let stage = in_memory();
+    let seen = call(subject, course, &stage).await;
+    sleep(Duration::from_secs(600)).await;
+    let late = stage.simulator.journal().len() != seen.run.starts.len();
+    let wrong = if late { Some("a request after the call".into()) } else { wrong(subject, course, &seen, usual) };
+    (seen.run, wrong)
 }
 
 fn options() -> Options {
@@ -160,12 +240,12 @@ fn in_memory() -> Stage {
     Stage::in_memory(options())
 }
 
-/// Calls a function in a fault.
-async fn call(subject: &Subject, fault: Option<(&Case, Plan)>, stage: &Stage) -> Seen {
-    let mut connection = stage.connection.clone().variable("MEMBERSPOT_MAX_RESPONSE_BYTES", "65536");
-    if let Some((case, plan)) = fault {
-        connection = connection.variable("MEMBERSPOT_MAX_ATTEMPTS", plan.max_attempts().to_string());
-        play(subject, case, plan, stage);
+/// Calls a function in its faults.
+async fn call(subject: &Subject, course: Course<'_>, stage: &Stage) -> Seen {
+    let connection = stage.connection.clone().variable("MEMBERSPOT_MAX_RESPONSE_BYTES", "65536");
+    let connection = connection.variable("MEMBERSPOT_MAX_ATTEMPTS", course.plan.max_attempts().to_string());
+    for (case, times) in course.times() {
+        play(subject, case, times, stage);
     }
     let epoch = stage.simulator.clock().now();
     let start = Instant::now();
@@ -182,8 +262,8 @@ async fn call(subject: &Subject, fault: Option<(&Case, Plan)>, stage: &Stage) ->
     Seen { run: Run { result, requests, starts, took }, result: value }
 }
 
-fn play(subject: &Subject, case: &Case, plan: Plan, stage: &Stage) {
-    let injection = |fault: &Fault| Injection::new(subject.path, fault.clone()).after(subject.before).times(plan.times());
+fn play(subject: &Subject, case: &Case, times: u32, stage: &Stage) {
+    let injection = |fault: &Fault| Injection::new(subject.path, fault.clone()).after(subject.before).times(times);
     match &case.play {
         Play::Fault(fault) => stage.simulator.inject(injection(fault)),
         Play::WithEffect(fault) => stage.simulator.inject(injection(fault).with_effect()),
@@ -191,8 +271,8 @@ fn play(subject: &Subject, case: &Case, plan: Plan, stage: &Stage) {
             stage.simulator.inject(injection(fault));
             stage.simulator.edit_school(KEY, |school| school.dialect.property_key = PropertyKey::PropertyId);
         }
-        Play::Connect(fault) => stage.simulator.fail_connects(*fault, plan.times()),
-        Play::ResetConnection => stage.simulator.reset_connections(plan.times()),
+        Play::Connect(fault) => stage.simulator.fail_connects(*fault, times),
+        Play::ResetConnection => stage.simulator.reset_connections(times),
     }
 }
 
@@ -228,20 +308,22 @@ fn comparable(subject: &Subject, mut result: Value) -> Value {
 }
 
 /// What a simulator sees of a call: not the requests that never reached it.
-fn visible(mut run: Run, case: &Case, plan: Plan) -> Run {
-    if matches!(case.play, Play::Connect(_) | Play::ResetConnection) {
-        let struck = run.requests.min(plan.times());
-        run.starts.drain(..struck as usize);
-        run.requests -= struck;
-    }
+fn visible(mut run: Run, subject: &Subject, course: Course<'_>) -> Run {
+    let starts = run.starts.into_iter().enumerate().filter(|(nth, _)| {
+        let struck = nth.checked_sub(subject.before as usize).and_then(|nth| course.case(nth));
+        !struck.is_some_and(Case::is_unseen)
+    });
+    run.starts = starts.map(|(_, start)| start).collect();
+    run.requests = u32::try_from(run.starts.len()).expect("a handful");
     run
 }
 
 /// What is wrong with what was seen.
-fn wrong(subject: &Subject, case: &Case, plan: Plan, seen: &Seen, usual: &Seen) -> Option<String> {
-    let [least, mut most] = [0.0, 1.0].map(|jitter| visible(rules::run(subject, case, plan, jitter), case, plan));
-    assert_eq!(least.requests, most.requests, "{} in {}: its course must not be left to chance", subject.name(), case.name);
-    if matches!(case.means, Means::Whole(Late::Somewhat)) {
+fn wrong(subject: &Subject, course: Course<'_>, seen: &Seen, usual: &Seen) -> Option<String> {
+    let [least, mut most] = [0.0, 1.0].map(|jitter| visible(rules::run(subject, course, jitter), subject, course));
+    assert_eq!(least.requests, most.requests, "{}: its course must not be left to chance", subject.name());
+    let any = |is: fn(&Case) -> bool| course.cases.iter().any(|case| is(case));
+    if any(|case| matches!(case.means, Means::Whole(Late::Somewhat))) {
         most.took = rules::DEADLINE - Duration::from_millis(1);
         most.starts.iter_mut().skip(1).for_each(|start| *start = most.took);
     }
@@ -254,8 +336,8 @@ fn wrong(subject: &Subject, case: &Case, plan: Plan, seen: &Seen, usual: &Seen) 
     if !fits {
         return Some(expected());
     }
-    let repeats = matches!(case.means, Means::Drift | Means::Body(..) | Means::Missing);
-    (!repeats && run.result == Outcome::Success && seen.result != usual.result)
+    let differs = any(|case| matches!(case.means, Means::Drift | Means::Body(..) | Means::Missing));
+    (!differs && run.result == Outcome::Success && seen.result != usual.result)
         .then(|| format!("another result: {:?} instead of {:?}", seen.result, usual.result))
 }
 

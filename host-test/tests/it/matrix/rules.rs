@@ -17,12 +17,12 @@ const STANDSTILL: Duration = Duration::from_secs(15);
 /// The longest wait before the first repetition, where Memberspot asks for none; it doubles with each further one.
 const BACKOFF: Duration = Duration::from_millis(500);
 
-/// How often the component may make a request, and how many of them the fault befalls.
+/// How often the component may make a request, and how long a fault lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Plan {
-    /// Three times, and each time the fault strikes.
+    /// Three times, and the fault strikes each time.
     Lasting,
-    /// Three times, and the fault strikes the first time.
+    /// Three times, and the fault strikes once.
     Passing,
     /// Once.
     Single,
@@ -34,10 +34,27 @@ impl Plan {
     pub fn max_attempts(self) -> u32 {
         if self == Self::Single { 1 } else { 3 }
     }
+}
 
-    /// How many requests the fault befalls at the most.
-    pub fn times(self) -> u32 {
-        if self == Self::Passing { 1 } else { u32::MAX }
+/// The faults that befall the requests of a call, one after the other; with the last one it goes as the plan says.
+#[derive(Clone, Copy)]
+pub struct Course<'a> {
+    pub cases: &'a [&'a Case],
+    pub plan: Plan,
+}
+
+impl<'a> Course<'a> {
+    /// What befalls a request, counted from 0.
+    pub fn case(self, request: usize) -> Option<&'a Case> {
+        let last = self.cases.last().filter(|_| self.plan != Plan::Passing);
+        self.cases.get(request).or(last).copied()
+    }
+
+    /// Each fault, and how many requests it befalls.
+    pub fn times(self) -> impl Iterator<Item = (&'a Case, u32)> {
+        let last = self.cases.len().saturating_sub(1);
+        let lasts = self.plan != Plan::Passing;
+        self.cases.iter().enumerate().map(move |(nth, case)| (*case, if nth == last && lasts { u32::MAX } else { 1 }))
     }
 }
 
@@ -108,35 +125,38 @@ impl Bad {
 }
 
 /// What the call has to come to. `jitter` is the share of the longest backoff that is waited, from 0 to 1.
-pub fn run(subject: &Subject, case: &Case, plan: Plan, jitter: f64) -> Run {
+pub fn run(subject: &Subject, course: Course<'_>, jitter: f64) -> Run {
     let mut now = Duration::ZERO;
     let mut starts = vec![now; subject.before as usize];
     let mut struck = 0;
+    let mut effect = false;
     for form in 0.. {
         let mut attempts = 0;
-        let mut effect = false;
-        let bad = loop {
+        // The other form is a POST.
+        let status = if form == 0 { subject.status } else { 201 };
+        let subject = &Subject { status, ..subject.clone() };
+        let (case, bad) = loop {
             starts.push(now);
             attempts += 1;
-            let means = (struck < plan.times()).then_some(case.means);
+            let case = course.case(struck);
             struck += 1;
-            let (end, took) = request(subject, means, now);
+            let (end, took) = request(subject, case.map(|case| case.means), now);
             now += took;
             let Err(bad) = end else {
                 starts.extend(vec![now; subject.after as usize]);
                 return Run { result: Outcome::Success, requests: count(&starts), starts, took: now };
             };
             effect |= bad.effect;
-            if !bad.is_safe(subject.nature) || attempts == plan.max_attempts() {
-                break Bad { effect, ..bad };
+            if !bad.is_safe(subject.nature) || attempts == course.plan.max_attempts() {
+                break (case, Bad { effect, ..bad });
             }
             let wait = bad.ask.unwrap_or_else(|| (BACKOFF * (1 << (attempts - 1))).mul_f64(jitter));
             if wait >= DEADLINE - now {
-                break Bad { effect, ask: Some(wait), ..bad };
+                break (case, Bad { effect, ask: Some(wait), ..bad });
             }
             now += wait;
         };
-        if form == 0 && subject.other_form.contains(&case.name) {
+        if form == 0 && case.is_some_and(|case| subject.other_form.contains(&case.name)) {
             continue;
         }
         let requests = count(&starts);

@@ -48,14 +48,15 @@ pub fn check(subjects: &[Subject], cases: &[Case], cells: &[Cell]) {
 fn table(subjects: &[Subject], cases: &[Case], cells: &[Cell]) -> String {
     let mut table = HEAD.to_owned();
     let mut group = "";
-    for (index, case) in cases.iter().enumerate() {
+    for case in cases {
         if case.group != group {
             group = case.group;
             write!(table, "\n## {group}\n\n| fault | reads | writes | raw POST, PATCH | except |\n|---|---|---|---|---|\n")
                 .expect("memory");
         }
-        let cells = cells.iter().filter(|cell| cell.case == index && cell.plan == Plan::Lasting);
-        let cells: Vec<_> = cells.map(|cell| (&subjects[cell.subject], text(&subjects[cell.subject], cell))).collect();
+        let cells = cells.iter().filter(|cell| cell.case == case.name && cell.plan == Plan::Lasting);
+        let subject = |cell: &Cell| subjects.iter().find(|subject| subject.name() == cell.subject).expect("a subject");
+        let cells: Vec<_> = cells.map(|cell| (subject(cell), text(subject(cell), cell))).collect();
         let columns = [Nature::Read, Nature::Write, Nature::Once].map(|nature| column(nature, &cells));
         let usual: Vec<_> = columns.iter().map(|(usual, _)| usual.as_str()).collect();
         let except: Vec<_> = columns.iter().flat_map(|(_, except)| except.iter().map(String::as_str)).collect();
