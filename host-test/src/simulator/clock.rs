@@ -5,45 +5,66 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::macros::{datetime, format_description};
+use tokio::time::Instant;
 
-/// A clock that follows the machine's, or stands still until it is moved.
+/// A clock that follows the machine's or tokio's, or stands still until it is moved.
 ///
 /// It decides the rate limit, the life of login tokens, whether access has expired, and every date in an answer.
-/// Latency and the pauses of faults are real time: they exist to be waited for. Clones share one time.
+/// Latency and the pauses of faults are tokio's time, whatever the clock: they exist to be waited for. Clones share one
+/// time.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Where a manual clock started; a real one has none.
-    start: Option<OffsetDateTime>,
+    pace: Pace,
     moved: Mutex<Duration>,
 }
+
+/// What moves a clock by itself.
+#[derive(Debug)]
+enum Pace {
+    /// The machine's clock.
+    Machine,
+    /// Tokio's: this moment was at that instant.
+    Tokio(OffsetDateTime, Instant),
+    /// Nothing: it stands at this moment.
+    Still(OffsetDateTime),
+}
+
+/// Where clocks start that do not show the machine's time.
+const START: OffsetDateTime = datetime!(2026-01-15 12:00:00 UTC);
 
 impl Clock {
     /// Follows the machine's clock.
     #[must_use]
     pub fn real() -> Self {
-        Self::new(None)
+        Self::new(Pace::Machine)
+    }
+
+    /// Starts at 2026-01-15 12:00:00 UTC and goes on with tokio's time, which is virtual where a test has paused it.
+    #[must_use]
+    pub fn tokio() -> Self {
+        Self::new(Pace::Tokio(START, Instant::now()))
     }
 
     /// Stands at 2026-01-15 12:00:00 UTC until it is advanced.
     #[must_use]
     pub fn manual() -> Self {
-        Self::manual_at(datetime!(2026-01-15 12:00:00 UTC))
+        Self::manual_at(START)
     }
 
     /// Stands at `start` until it is advanced.
     #[must_use]
     pub fn manual_at(start: OffsetDateTime) -> Self {
-        Self::new(Some(start.to_offset(time::UtcOffset::UTC)))
+        Self::new(Pace::Still(start.to_offset(time::UtcOffset::UTC)))
     }
 
-    fn new(start: Option<OffsetDateTime>) -> Self {
-        Self(Arc::new(Inner { start, moved: Mutex::new(Duration::ZERO) }))
+    fn new(pace: Pace) -> Self {
+        Self(Arc::new(Inner { pace, moved: Mutex::new(Duration::ZERO) }))
     }
 
-    /// Moves the time forward; a real clock runs ahead of the machine's from then on.
+    /// Moves the time forward; a clock that follows another one runs ahead of it from then on.
     pub fn advance(&self, by: Duration) {
         let mut moved = self.0.moved.lock().unwrap_or_else(PoisonError::into_inner);
         *moved = moved.saturating_add(by);
@@ -53,8 +74,12 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> OffsetDateTime {
         let moved = *self.0.moved.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = self.0.start.unwrap_or_else(OffsetDateTime::now_utc);
-        later(start, moved)
+        let unmoved = match self.0.pace {
+            Pace::Machine => OffsetDateTime::now_utc(),
+            Pace::Tokio(start, since) => later(start, since.elapsed()),
+            Pace::Still(start) => start,
+        };
+        later(unmoved, moved)
     }
 }
 
@@ -119,6 +144,14 @@ mod tests {
         for text in ["", "soon", "2026-13-01", "03.02.2026", "2026-02-30T00:00:00Z"] {
             assert_eq!(parse_iso(text), None, "{text}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokios_time_moves_a_clock() {
+        let clock = Clock::tokio();
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(clock.now(), datetime!(2026-01-15 13:01:00 UTC));
     }
 
     #[test]

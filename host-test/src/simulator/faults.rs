@@ -90,7 +90,7 @@ impl Injection {
 /// One thing that goes wrong.
 ///
 /// Byte counts are of the body unless said otherwise. A fault that leaves the ordinary course of HTTP ends the
-/// connection; its pauses are real time. Answers to `HEAD` get no special care.
+/// connection; its pauses are tokio's time. Answers to `HEAD` get no special care.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// A refusal in NestJS' shape. Headers that frame the body are ignored; [`Fault::Canned`] sends those.
@@ -174,6 +174,17 @@ pub enum Fault {
     /// An empty answer to requests that have a body, as from a proxy that minds a body on `DELETE`. Requests without one
     /// pass unharmed and are not counted.
     RefuseBody(StatusCode),
+}
+
+/// What goes wrong before there is a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectFault {
+    /// The host name has no address.
+    Unresolved,
+    /// Nobody listens at the address.
+    Refused,
+    /// Nobody answers at the address.
+    Silent,
 }
 
 /// Another shape for a JSON answer.

@@ -19,11 +19,13 @@ mod form;
 mod journal;
 mod limiter;
 mod nest;
+mod network;
 mod paths;
 mod routes;
 mod school;
 mod script;
 mod server;
+mod stream;
 mod tokens;
 
 use std::io;
@@ -36,14 +38,16 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use clock::Clock;
-pub use faults::{Fault, Injection, Reshape};
+pub use faults::{ConnectFault, Fault, Injection, Reshape};
 pub use hyper::header::HeaderValue;
 pub use hyper::{HeaderMap, Method, StatusCode};
 pub use journal::{Entry, MOST_BODY_BYTES, MOST_ENTRIES, Outcome};
+pub use network::Network;
 pub use school::{
     ApiKey, Course, Dialect, Exam, ExamResult, Grant, LoginTokenForm, Member, Offer, PageField, PageToken, Progress, Property,
     PropertyKey, School,
 };
+pub use stream::MemoryStream;
 
 /// Is told of each request when its outcome is decided, before the client can know. It runs on the server's task with no
 /// lock held, so it may ask the simulator, but should be quick.
@@ -63,7 +67,7 @@ pub struct Options {
     pub rate_limit: Option<u32>,
     /// The form of `Retry-After` in a 429. That the real service sends it is not documented.
     pub retry_after: RetryAfter,
-    /// How long each answer is held back, in real time, after the request took effect; not at all by default.
+    /// How long each answer is held back, in tokio's time, after the request took effect; not at all by default.
     pub latency: Duration,
     /// The longest request body, in bytes; a longer one is refused with 413. 10 MiB by default; Express' own default is
     /// 100 KiB.
@@ -105,6 +109,8 @@ pub struct Simulator {
     address: SocketAddr,
     shared: Arc<server::Shared>,
     task: JoinHandle<()>,
+    /// Where it listens, when that is not the machine's.
+    network: Option<Network>,
 }
 
 impl Simulator {
@@ -117,8 +123,21 @@ impl Simulator {
         let listener = TcpListener::bind((options.host, options.port)).await?;
         let address = reachable(listener.local_addr()?);
         let shared = Arc::new(server::Shared::new(options, origin(address)));
-        let task = tokio::spawn(server::serve(listener, Arc::clone(&shared)));
-        Ok(Self { address, shared, task })
+        let task = tokio::spawn(server::serve(server::Listener::Socket(listener), Arc::clone(&shared)));
+        Ok(Self { address, shared, task, network: None })
+    }
+
+    /// Listens on a network in memory, and serves in the background of the current tokio runtime. Its address means nothing
+    /// outside of that network. With [`Clock::tokio`], all of it keeps tokio's time.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken.
+    pub fn in_memory(options: Options, network: &Network) -> io::Result<Self> {
+        let wanted = SocketAddr::new(options.host, options.port);
+        let (address, shared, connections) = network.listen(wanted, |address| server::Shared::new(options, origin(address)))?;
+        let task = tokio::spawn(server::serve(server::Listener::Memory(connections), Arc::clone(&shared)));
+        Ok(Self { address, shared, task, network: Some(network.clone()) })
     }
 
     /// The base URL, `http://127.0.0.1:PORT`, without a slash at the end.
@@ -156,15 +175,22 @@ impl Simulator {
         self.shared.faults().inject(injection);
     }
 
-    /// Takes all injections back.
+    /// Takes all injections back, those before a connection too.
     pub fn clear_faults(&self) {
         self.shared.faults().clear();
+        self.shared.fail_connects(ConnectFault::Refused, 0);
     }
 
     /// Resets so many of the next connections as soon as they are made. No request is read, so the journal shows none.
     pub fn reset_connections(&self, count: u32) {
         let counter = &self.shared.connections_to_reset;
         counter.store(count, Ordering::Relaxed);
+    }
+
+    /// Lets so many of the next attempts to connect fail. Only in memory: what comes before a connection is not the business
+    /// of a server with a socket.
+    pub fn fail_connects(&self, fault: ConnectFault, times: u32) {
+        self.shared.fail_connects(fault, times);
     }
 
     /// A copy of the school that a key opens, as it is now.
@@ -180,7 +206,7 @@ impl Simulator {
         self.shared.world().school(key).map(edit)
     }
 
-    /// Holds every later answer back for so long, in real time.
+    /// Holds every later answer back for so long, in tokio's time.
     pub fn set_latency(&self, latency: Duration) {
         *self.shared.latency() = latency;
     }
@@ -188,6 +214,9 @@ impl Simulator {
 
 impl Drop for Simulator {
     fn drop(&mut self) {
+        if let Some(network) = &self.network {
+            network.close(self.address);
+        }
         self.task.abort();
     }
 }

@@ -10,12 +10,12 @@ use hyper::{HeaderMap, StatusCode};
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::clock::http_date;
 use super::faults::{Fault, Reshape};
 use super::nest::{Answer, Refusal, empty};
+use super::stream::Stream;
 
 /// How much filling is written at once.
 const PIECE: usize = 16 * 1024;
@@ -269,15 +269,13 @@ fn chunk(bytes: &[u8]) -> Bytes {
 
 impl Script {
     /// Plays all steps and closes. A client that goes away early ends it too.
-    pub(super) async fn play(self, mut stream: TcpStream) {
+    pub(super) async fn play(self, mut stream: Box<dyn Stream>) {
         for step in self.steps {
             if let Step::Reset = step {
-                // A close without lingering discards the connection; if the option cannot be set, the client sees a
-                // clean close instead, and the test that waits for a reset will say so.
-                let _ = stream.set_zero_linger();
+                stream.reset_on_close();
                 return;
             }
-            if step.run(&mut stream).await.is_err() {
+            if step.run(&mut *stream).await.is_err() {
                 return;
             }
         }
@@ -287,7 +285,7 @@ impl Script {
 }
 
 impl Step {
-    async fn run(self, stream: &mut TcpStream) -> io::Result<()> {
+    async fn run(self, stream: &mut dyn Stream) -> io::Result<()> {
         match self {
             Self::Send(bytes) => stream.write_all(&bytes).await,
             Self::Pause(pause) => {
@@ -312,7 +310,7 @@ impl Step {
     }
 }
 
-async fn fill(stream: &mut TcpStream, bytes: Option<u64>, chunked: bool) -> io::Result<()> {
+async fn fill(stream: &mut dyn Stream, bytes: Option<u64>, chunked: bool) -> io::Result<()> {
     let spaces = [b' '; PIECE];
     let mut left = bytes;
     while left != Some(0) {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,17 +16,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::clock::Clock;
-use super::faults::{Fault, FaultQueue};
+use super::faults::{ConnectFault, Fault, FaultQueue};
 use super::journal::{Entry, Journal, MOST_BODY_BYTES, Outcome};
 use super::nest::{self, Answer, Refusal};
 use super::routes::{self, World};
 use super::script::{self, Reaction, Script};
+use super::stream::{MemoryStream, Stream};
 use super::{Observer, Options};
 
 /// The most connections served at a time; more wait in the listener's backlog.
@@ -47,6 +49,8 @@ pub(super) struct Shared {
     latency: Mutex<Duration>,
     /// How many of the next connections are reset at once.
     pub(super) connections_to_reset: AtomicU32,
+    /// What befalls the next attempts to connect, in memory only, and how many of them.
+    connect_fault: Mutex<Option<(ConnectFault, u32)>>,
     body_limit: usize,
     on_request: Option<Observer>,
 }
@@ -60,6 +64,7 @@ impl Shared {
             journal: Mutex::default(),
             latency: Mutex::new(options.latency),
             connections_to_reset: AtomicU32::new(0),
+            connect_fault: Mutex::default(),
             body_limit: options.body_limit,
             on_request: options.on_request,
             clock: options.clock,
@@ -91,6 +96,17 @@ impl Shared {
         }
     }
 
+    pub(super) fn fail_connects(&self, fault: ConnectFault, times: u32) {
+        *lock(&self.connect_fault) = Some((fault, times));
+    }
+
+    pub(super) fn take_connect_fault(&self) -> Option<ConnectFault> {
+        let mut next = lock(&self.connect_fault);
+        let (fault, times) = (*next)?;
+        *next = times.checked_sub(1).map(|times| (fault, times));
+        next.map(|_| fault)
+    }
+
     fn take_connection_to_reset(&self) -> bool {
         let less = |count: u32| count.checked_sub(1);
         self.connections_to_reset.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
@@ -102,13 +118,37 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Where connections come from.
+pub(super) enum Listener {
+    Socket(TcpListener),
+    Memory(mpsc::Receiver<MemoryStream>),
+}
+
+impl Listener {
+    async fn accept(&mut self) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Self::Socket(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Without it a trickle would be gathered into larger pieces; if it cannot be set, only timing suffers.
+                let _ = stream.set_nodelay(true);
+                Ok(Box::new(stream))
+            }
+            Self::Memory(connections) => match connections.recv().await {
+                Some(stream) => Ok(Box::new(stream)),
+                // The network is gone, and nobody will connect any more.
+                None => pending().await,
+            },
+        }
+    }
+}
+
 /// Serves connections for ever. Dropping the future closes them all.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(super) async fn serve(mut listener: Listener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MOST_CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
+                Ok(stream) => {
                     connections.spawn(serve_connection(stream, Arc::clone(&shared)));
                 }
                 Err(_) => sleep(ACCEPT_REST).await,
@@ -119,11 +159,9 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
-    // Without it a trickle would be gathered into larger pieces; if it cannot be set, only timing suffers.
-    let _ = stream.set_nodelay(true);
+async fn serve_connection(stream: Box<dyn Stream>, shared: Arc<Shared>) {
     if shared.take_connection_to_reset() {
-        let _ = stream.set_zero_linger();
+        stream.reset_on_close();
         return;
     }
     let (takeover, mut taken) = mpsc::channel(1);

@@ -7,6 +7,8 @@ mod contract;
 mod dynamic;
 mod errors;
 mod functions;
+mod matrix;
+mod network;
 mod refusals;
 mod retries;
 mod secrets;

@@ -1,10 +1,10 @@
-//! What the tests stand on: a simulator of their own on a free port, and the built component in wasmtime.
+//! What the tests stand on: a simulator of their own, on a free port or in memory, and the built component in wasmtime.
 
 use std::sync::OnceLock;
 
 use memberspot_host::{
     Connection, Host,
-    simulator::{Clock, Entry, Fault, Injection, Options, School, Simulator},
+    simulator::{Clock, Entry, Fault, Injection, Network, Options, School, Simulator},
 };
 use serde_json::Value;
 
@@ -17,10 +17,23 @@ pub fn host() -> &'static Host {
     HOST.get_or_init(|| Host::new().expect("the component compiles"))
 }
 
+/// The network of all simulators that are in memory.
+pub fn network() -> &'static Network {
+    static NETWORK: OnceLock<Network> = OnceLock::new();
+    NETWORK.get_or_init(Network::default)
+}
+
+/// The component on that network, compiled once for all tests.
+pub fn host_in_memory() -> &'static Host {
+    static HOST: OnceLock<Host> = OnceLock::new();
+    HOST.get_or_init(|| Host::builder().pool(64).sender(network().clone()).build().expect("the component compiles"))
+}
+
 /// A simulator and a connection to it.
 pub struct Stage {
     pub simulator: Simulator,
     pub connection: Connection,
+    host: &'static Host,
 }
 
 impl Stage {
@@ -31,9 +44,17 @@ impl Stage {
     }
 
     pub async fn with(options: Options) -> Self {
-        let simulator = Simulator::start(options).await.expect("a free port");
+        Self::on(Simulator::start(options).await.expect("a free port"), host())
+    }
+
+    /// Without a socket: where a test has paused tokio's time, nothing waits for real.
+    pub fn in_memory(options: Options) -> Self {
+        Self::on(Simulator::in_memory(options, network()).expect("a free port"), host_in_memory())
+    }
+
+    fn on(simulator: Simulator, host: &'static Host) -> Self {
         let connection = Connection::new(KEY).base_url(simulator.origin()).variable("MEMBERSPOT_MAX_ATTEMPTS", "1");
-        Self { simulator, connection }
+        Self { simulator, connection, host }
     }
 
     /// The same with another variable in the component's environment.
@@ -44,7 +65,12 @@ impl Stage {
 
     /// Calls a function of the component.
     pub async fn call(&self, function: &str, input: Value) -> Result<Value, Failure> {
-        call(&self.connection, function, input).await
+        self.call_with(&self.connection, function, input).await
+    }
+
+    /// The same with another connection.
+    pub async fn call_with(&self, connection: &Connection, function: &str, input: Value) -> Result<Value, Failure> {
+        call_on(self.host, connection, function, input).await
     }
 
     /// Lets every request run into a fault, and calls.
@@ -70,7 +96,11 @@ impl Stage {
 
 /// Calls a function of the component.
 pub async fn call(connection: &Connection, function: &str, input: Value) -> Result<Value, Failure> {
-    let outcome = host().call(connection, function, &input).await;
+    call_on(host(), connection, function, input).await
+}
+
+async fn call_on(host: &Host, connection: &Connection, function: &str, input: Value) -> Result<Value, Failure> {
+    let outcome = host.call(connection, function, &input).await;
     let outcome = outcome.unwrap_or_else(|error| panic!("{function} did not come to an end: {error:?}"));
     outcome.into_json().map_err(|error| Failure::read(&error))
 }
