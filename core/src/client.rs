@@ -16,7 +16,7 @@ use crate::{
     retry::{self, Budget, Decision},
     scopes,
     transport::{Bounds, Fault, Incoming, Outgoing, Transport, is_success},
-    wit::types::{Error, FailureCode},
+    wit::types::{Error, Failure, FailureCode},
 };
 
 /// Memberspot answers in well under a second; an answer that has not begun after this long will not come.
@@ -72,7 +72,7 @@ impl<T: Transport> Session<T> {
 
     /// Something to do in this call: counts its requests apart from others'.
     pub fn client(&self) -> Client<'_, T> {
-        Client { session: self, attempts: Cell::new(0) }
+        Client { session: self, attempts: Cell::new(0), effect: Cell::new(Effect::None) }
     }
 
     /// Whether a request could still be sent before the deadline.
@@ -109,6 +109,8 @@ impl<T: Transport> Session<T> {
 pub struct Client<'a, T> {
     session: &'a Session<T>,
     attempts: Cell<u32>,
+    /// What the requests so far may have done. How the next one fails does not undo it.
+    effect: Cell<Effect>,
 }
 
 impl<T: Transport> Client<'_, T> {
@@ -142,11 +144,24 @@ impl<T: Transport> Client<'_, T> {
         }
     }
 
+    /// An error that was found after requests were sent, such as a name that turned out to be unknown: counts them.
+    pub fn counted(&self, error: Error) -> Error {
+        let count = |failure: Failure| Failure { attempts: self.attempts.get(), ..failure };
+        match error {
+            Error::Permanent(failure) => Error::Permanent(count(failure)),
+            Error::Transient(failure) => Error::Transient(count(failure)),
+            Error::ExecutionFailed => error,
+        }
+    }
+
     /// The error that trouble means for a request of this nature.
     fn error(&self, mut trouble: Trouble, nature: Nature) -> Error {
         // The body was searched for the key as it came; a message can still have spelled it with escapes.
         trouble.details =
             trouble.details.into_iter().map(|detail| shortened(self.session.config.api_key.redact(detail))).collect();
+        if self.effect.get() == Effect::Possible {
+            trouble.effect = Effect::Possible;
+        }
         trouble.into_error(nature, self.attempts.get())
     }
 
@@ -198,13 +213,12 @@ impl<T: Transport> Client<'_, T> {
     async fn deliver(&self, request: &Request) -> Result<Answer, Error> {
         let Session { config, transport, deadline, quiet_until, .. } = self.session;
         let mut attempts = 0;
-        let mut effect = Effect::None;
         let mut last: Option<Trouble> = None;
         loop {
             if let Err(wait) = self.session.turn(request.limited).await {
                 let trouble = last.unwrap_or_else(|| self.trouble(Fault::DeadlineBeforeSending));
                 let trouble = if wait.is_zero() { trouble } else { trouble.asking_for(wait) };
-                return Err(self.error(Trouble { effect, ..trouble }, request.nature));
+                return Err(self.error(trouble, request.nature));
             }
             let trouble = match self.attempt(request).await {
                 Ok(answer) if answer.is_success() || (answer.is_missing() && request.nature == Nature::Read) => {
@@ -214,9 +228,8 @@ impl<T: Transport> Client<'_, T> {
                 Err(trouble) => trouble,
             };
             attempts += 1;
-            if trouble.effect == Effect::Possible {
-                // What one attempt may have done is not undone by how the next one fails.
-                effect = Effect::Possible;
+            if trouble.effect == Effect::Possible && request.nature != Nature::Read {
+                self.effect.set(Effect::Possible);
             }
             let now = transport.now();
             if let (true, Some(ms)) = (trouble.passing, trouble.retry_after_ms) {
@@ -227,9 +240,9 @@ impl<T: Transport> Client<'_, T> {
             match retry::decide(request.nature, &trouble, budget, self.random()) {
                 Decision::Repeat(wait) => transport.sleep_until(now.saturating_add(wait)).await,
                 Decision::ReportWith(wait) => {
-                    return Err(self.error(Trouble { effect, ..trouble.asking_for(wait) }, request.nature));
+                    return Err(self.error(trouble.asking_for(wait), request.nature));
                 }
-                Decision::Report => return Err(self.error(Trouble { effect, ..trouble }, request.nature)),
+                Decision::Report => return Err(self.error(trouble, request.nature)),
             }
             last = Some(trouble);
         }

