@@ -178,7 +178,7 @@ impl Simulator {
     /// Takes all injections back, those before a connection too.
     pub fn clear_faults(&self) {
         self.shared.faults().clear();
-        self.shared.fail_connects(ConnectFault::Refused, 0);
+        self.shared.connects().clear();
     }
 
     /// Resets so many of the next connections as soon as they are made. No request is read, so the journal shows none.
@@ -187,10 +187,10 @@ impl Simulator {
         counter.store(count, Ordering::Relaxed);
     }
 
-    /// Lets so many of the next attempts to connect fail. Only in memory: what comes before a connection is not the business
-    /// of a server with a socket.
-    pub fn fail_connects(&self, fault: ConnectFault, times: u32) {
-        self.shared.fail_connects(fault, times);
+    /// Decides on so many attempts to connect, after those that are decided already: they fail, or go through. All later ones
+    /// go through. Only in memory: what comes before a connection is not the business of a server with a socket.
+    pub fn plan_connects(&self, fault: Option<ConnectFault>, times: u32) {
+        self.shared.connects().push_back((fault, times));
     }
 
     /// A copy of the school that a key opens, as it is now.

@@ -87,7 +87,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// As for a socket, when nobody listens at the address. [`Simulator::fail_connects`](super::Simulator::fail_connects)
+    /// As for a socket, when nobody listens at the address. [`Simulator::plan_connects`](super::Simulator::plan_connects)
     /// makes others.
     pub async fn connect(&self, address: SocketAddr) -> io::Result<MemoryStream> {
         let listener = self.listeners().open.get(&address).cloned();

@@ -1,5 +1,6 @@
 //! The listener, its connections, and the way of a request through the simulator.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::io;
@@ -49,8 +50,8 @@ pub(super) struct Shared {
     latency: Mutex<Duration>,
     /// How many of the next connections are reset at once.
     pub(super) connections_to_reset: AtomicU32,
-    /// What befalls the next attempts to connect, in memory only, and how many of them.
-    connect_fault: Mutex<Option<(ConnectFault, u32)>>,
+    /// What befalls the next attempts to connect, in memory only, and how many of them; then what befalls those after them.
+    connects: Mutex<VecDeque<(Option<ConnectFault>, u32)>>,
     body_limit: usize,
     on_request: Option<Observer>,
 }
@@ -64,7 +65,7 @@ impl Shared {
             journal: Mutex::default(),
             latency: Mutex::new(options.latency),
             connections_to_reset: AtomicU32::new(0),
-            connect_fault: Mutex::default(),
+            connects: Mutex::default(),
             body_limit: options.body_limit,
             on_request: options.on_request,
             clock: options.clock,
@@ -96,15 +97,21 @@ impl Shared {
         }
     }
 
-    pub(super) fn fail_connects(&self, fault: ConnectFault, times: u32) {
-        *lock(&self.connect_fault) = Some((fault, times));
+    pub(super) fn connects(&self) -> MutexGuard<'_, VecDeque<(Option<ConnectFault>, u32)>> {
+        lock(&self.connects)
     }
 
+    /// What befalls an attempt to connect.
     pub(super) fn take_connect_fault(&self) -> Option<ConnectFault> {
-        let mut next = lock(&self.connect_fault);
-        let (fault, times) = (*next)?;
-        *next = times.checked_sub(1).map(|times| (fault, times));
-        next.map(|_| fault)
+        let mut connects = self.connects();
+        while let Some((fault, left)) = connects.front_mut() {
+            if let Some(less) = left.checked_sub(1) {
+                *left = less;
+                return *fault;
+            }
+            connects.pop_front();
+        }
+        None
     }
 
     fn take_connection_to_reset(&self) -> bool {

@@ -111,10 +111,22 @@ async fn waits_end_to_the_millisecond() {
         let start = Instant::now();
         (send(network(), &url).await, start.elapsed().as_millis())
     };
-    simulator.fail_connects(ConnectFault::Silent, 1);
-    assert_eq!(timed().await, ("ConnectionTimeout".into(), 2000));
-    simulator.fail_connects(ConnectFault::Refused, 1);
-    assert_eq!(timed().await, ("Connect(ConnectionRefused)".into(), 0));
+    for (fault, answer, milliseconds) in [
+        (Some(ConnectFault::Silent), "ConnectionTimeout", 2000),
+        (None, "401", 0),
+        (Some(ConnectFault::Refused), "Connect(ConnectionRefused)", 0),
+        (Some(ConnectFault::Unresolved), "Connect(Other)", 0),
+    ] {
+        simulator.plan_connects(fault, 1);
+        let (seen, elapsed) = timed().await;
+        assert!(seen.starts_with(answer), "{seen}");
+        assert_eq!(elapsed, milliseconds);
+    }
+    simulator.plan_connects(None, 1);
+    simulator.plan_connects(Some(ConnectFault::Refused), u32::MAX);
+    assert!(timed().await.0.starts_with("401"));
+    assert_eq!(timed().await.0, "Connect(ConnectionRefused)");
+    simulator.clear_faults();
     simulator.inject(Injection::everywhere(Fault::HangBeforeHeaders).once());
     assert_eq!(timed().await, ("ConnectionReadTimeout".into(), 3000));
     simulator.inject(Injection::everywhere(Fault::StallBody { after: 1, pause: None }).once());

@@ -109,6 +109,8 @@ pub enum Body {
     LongText,
     EmptyList,
     WrappedEmptyList,
+    /// A list of numbers and the like.
+    Scalars,
     /// `{"statusCode": 400, …}`
     Refusal,
     /// The real answer, but nothing in it has an id,
@@ -200,10 +202,24 @@ fn extended(answer: Value) -> Value {
     })
 }
 
+const IDS: [&str; 3] = ["id", "uid", "courseId"];
+
 fn without_ids(answer: Value) -> Value {
+    each_object(answer, &|fields| fields.retain(|name, _| !IDS.contains(&name.as_str())))
+}
+
+fn strange_ids(answer: Value) -> Value {
     each_object(answer, &|fields| {
-        for id in ["id", "uid", "courseId"] {
-            fields.remove(id);
+        for (_, id) in fields.iter_mut().filter(|(name, _)| IDS.contains(&name.as_str())) {
+            *id = json!({"value": [id.take()]});
+        }
+    })
+}
+
+fn numbers_as_texts(answer: Value) -> Value {
+    each_object(answer, &|fields| {
+        for (_, number) in fields.iter_mut().filter(|(_, value)| value.is_number()) {
+            *number = number.to_string().into();
         }
     })
 }
@@ -377,8 +393,10 @@ fn bodies() -> Cases {
         body("a long text", Fault::canned(200, &[("content-type", "text/plain")], long), Body::LongText),
         body("`[]`", ok("[]"), Body::EmptyList),
         body("`{\"users\":[]}`, labelled as text", Fault::wrong_content_type(), Body::WrappedEmptyList),
+        body("`[1,\"a\",null]`", ok(r#"[1,"a",null]"#), Body::Scalars),
         body("a refusal", ok(r#"{"statusCode":400,"message":"no","error":"Bad Request"}"#), Body::Refusal),
         ("the real answer without ids", Play::Fault(with(without_ids)), Means::Body(Status::Real, Body::WithoutIds)),
+        ("the real answer, ids of another type", Play::Fault(with(strange_ids)), Means::Body(Status::Real, Body::WithoutIds)),
     ]
 }
 
@@ -399,5 +417,6 @@ fn shapes() -> Cases {
         drift("fields and lists under other names", renamed),
         ("`null` for what may be missing", Play::Fault(with(nulled)), Means::Body(Status::Real, Body::WithoutOptional)),
         drift("more fields", extended),
+        drift("numbers as texts", numbers_as_texts),
     ]
 }

@@ -203,8 +203,8 @@ async fn row(subject: &Subject, cases: &[Case]) -> Vec<Cell> {
     let usual = usual(subject).await;
     let mut cells = vec![];
     for case in cases {
-        // The simulator cannot let connections pass first.
-        if subject.before > 0 && case.is_unseen() {
+        // The simulator resets the first connections, and no others.
+        if subject.before > 0 && matches!(case.play, Play::ResetConnection) {
             continue;
         }
         for plan in Plan::ALL {
@@ -244,6 +244,7 @@ fn in_memory() -> Stage {
 async fn call(subject: &Subject, course: Course<'_>, stage: &Stage) -> Seen {
     let connection = stage.connection.clone().variable("MEMBERSPOT_MAX_RESPONSE_BYTES", "65536");
     let connection = connection.variable("MEMBERSPOT_MAX_ATTEMPTS", course.plan.max_attempts().to_string());
+    stage.simulator.plan_connects(None, subject.before);
     for (case, times) in course.times() {
         play(subject, case, times, stage);
     }
@@ -271,7 +272,7 @@ fn play(subject: &Subject, case: &Case, times: u32, stage: &Stage) {
             stage.simulator.inject(injection(fault));
             stage.simulator.edit_school(KEY, |school| school.dialect.property_key = PropertyKey::PropertyId);
         }
-        Play::Connect(fault) => stage.simulator.fail_connects(*fault, times),
+        Play::Connect(fault) => stage.simulator.plan_connects(Some(*fault), times),
         Play::ResetConnection => stage.simulator.reset_connections(times),
     }
 }

@@ -253,7 +253,7 @@ fn promise(shape: Shape, body: Body) -> Promise {
         Body::NotUtf8 | Body::Compressed | Body::Refusal => false,
         _ if shape == Shape::Text => true,
         Body::Html | Body::BrokenJson | Body::LongText => false,
-        Body::Empty | Body::EmptyObject | Body::Null => acknowledgement,
+        Body::Empty | Body::EmptyObject | Body::Null | Body::Scalars => acknowledgement,
         Body::Word => acknowledgement || shape == Shape::Token,
         Body::EmptyList | Body::WrappedEmptyList if shape == Shape::Names => return Promise::NameUnknown,
         Body::EmptyList | Body::WrappedEmptyList => list || acknowledgement,
