@@ -298,7 +298,7 @@ async fn set_properties_by_name_costs_one_look_up() {
     let unknown = json!({"email": "anna@example.com", "values": [{"property": {"tag": "name", "val": "Shoe"}, "value": "44"}]});
     stage.simulator.clear_journal();
     let failure = stage.call("set-properties", unknown).await.unwrap_err();
-    assert_eq!((failure.code.as_str(), failure.transient, failure.attempts), ("invalidInput", false, 0));
+    assert_eq!((failure.code.as_str(), failure.transient, failure.attempts), ("invalidInput", false, 1));
     assert!(failure.message.contains(&names[0].1), "the known names are listed: {}", failure.message);
     assert_eq!(stage.simulator.journal().len(), 1, "nothing is set");
 }

@@ -132,8 +132,8 @@ pub fn run(subject: &Subject, course: Course<'_>, jitter: f64) -> Run {
     let mut effect = false;
     for form in 0.. {
         let mut attempts = 0;
-        // The other form is a POST.
-        let status = if form == 0 { subject.status } else { 201 };
+        // The other form of a write is a POST.
+        let status = if form == 0 || subject.nature == Nature::Read { subject.status } else { 201 };
         let subject = &Subject { status, ..subject.clone() };
         let (case, bad) = loop {
             starts.push(now);
@@ -156,7 +156,7 @@ pub fn run(subject: &Subject, course: Course<'_>, jitter: f64) -> Run {
             }
             now += wait;
         };
-        if form == 0 && case.is_some_and(|case| subject.other_form.contains(&case.name)) {
+        if form < subject.other_forms && case.is_some_and(|case| subject.other_form.contains(&case.name)) {
             continue;
         }
         let requests = count(&starts);
@@ -170,7 +170,7 @@ pub fn run(subject: &Subject, course: Course<'_>, jitter: f64) -> Run {
         };
         return Run { result: Outcome::Failure(failure), requests, starts, took: now };
     }
-    unreachable!("no request has a third form")
+    unreachable!("no request has endless forms")
 }
 
 fn count(starts: &[Duration]) -> u32 {

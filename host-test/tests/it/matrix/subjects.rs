@@ -57,8 +57,10 @@ pub struct Subject {
     pub after: u32,
     /// Where the faults strike, of the requests of the call.
     pub path: &'static str,
-    /// The faults, by name, after which the function makes the request once more in another form.
+    /// The faults, by name, after which the function makes the request once more in another form,
     pub other_form: &'static [&'static str],
+    /// and how many other forms there are.
+    pub other_forms: u32,
     /// A 404 from the route itself is a result: there is none.
     pub may_be_missing: bool,
 }
@@ -78,6 +80,7 @@ impl Subject {
             after: 0,
             path: "*",
             other_form: &[],
+            other_forms: 1,
             may_be_missing: false,
         }
     }
@@ -123,6 +126,7 @@ pub fn subjects() -> Vec<Subject> {
         Subject::write("orders.restore-order-access", order()),
         Subject::write("orders.delete-order-access", order()),
         Subject::read("users.list-users", Shape::List, json!({})),
+        Subject::read("users.collect-users", Shape::List, json!({"maxUsers": 1})),
         Subject { may_be_missing: true, ..Subject::read("users.find-user", Shape::Member, anna()) },
         Subject {
             slow: true,
@@ -155,6 +159,12 @@ pub fn subjects() -> Vec<Subject> {
         },
         Subject::read("offers.list-offers", Shape::List, json!({})),
         Subject::read("progress.list-course-progress", Shape::List, anna()),
+        Subject {
+            // From 100 entries a page down to one.
+            other_form: &["400 without a body"],
+            other_forms: 6,
+            ..Subject::read("progress.collect-course-progress", Shape::List, anna())
+        },
         Subject::read(
             "progress.get-course-progress",
             Shape::Progress,
@@ -169,6 +179,13 @@ pub fn subjects() -> Vec<Subject> {
                     "courseId": "course-sun-salutation",
                     "chapterId": "chapter-sun-salutation-3",
                 }),
+            )
+        },
+        Subject {
+            way: "an operation",
+            ..Subject::write(
+                "bulk.apply-operations",
+                json!({"operations": [{"tag": "grantAccess", "val": access()}], "stopOnError": false}),
             )
         },
         Subject::read("exams.list-exam-results", Shape::ListWithoutIds, json!({"examId": "exam-basics"})),
