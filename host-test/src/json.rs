@@ -128,7 +128,8 @@ impl fmt::Display for JsonError {
 impl std::error::Error for JsonError {}
 
 /// The candidate that was probably meant.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
     candidates
         .map(|candidate| (strsim::jaro_winkler(&name, &candidate.to_lowercase()), candidate))

@@ -913,6 +913,45 @@ async fn an_injection_chooses_its_requests() {
 }
 
 #[tokio::test]
+async fn chance_is_the_same_for_the_same_seed() {
+    let sim = demo().await;
+    let seen = async |first: Option<Injection>, share, seed| {
+        sim.clear_faults();
+        first.into_iter().for_each(|first| sim.inject(first));
+        let fault = Fault::status(StatusCode::SERVICE_UNAVAILABLE);
+        sim.inject(Injection::everywhere(fault).by_chance(share, seed));
+        let mut seen = Vec::new();
+        for _ in 0..100 {
+            seen.push(get(&sim, "/v1/offers").await.status);
+        }
+        seen
+    };
+    let half = seen(None, 0.5, 7).await;
+    let hits = half.iter().filter(|status| **status == 503).count();
+    assert!((1..100).contains(&hits), "{hits}");
+    assert_eq!(seen(None, 0.5, 7).await, half);
+    assert_ne!(seen(None, 0.5, 8).await, half);
+    assert_eq!(seen(None, 0.0, 7).await, [200; 100]);
+    assert_eq!(seen(None, 1.0, 7).await, [503; 100]);
+
+    // Another injection takes its turn and changes nothing about the choice.
+    let other = Injection::everywhere(Fault::status(StatusCode::BAD_GATEWAY)).once();
+    assert_eq!(seen(Some(other), 0.5, 7).await[1..], half[1..]);
+}
+
+#[tokio::test]
+async fn chance_counts_against_the_turns_only_when_it_strikes() {
+    let sim = demo().await;
+    let fault = Fault::status(StatusCode::SERVICE_UNAVAILABLE);
+    sim.inject(Injection::everywhere(fault).by_chance(0.5, 7).times(3));
+    let mut hits = 0;
+    for _ in 0..100 {
+        hits += u32::from(get(&sim, "/v1/offers").await.status == 503);
+    }
+    assert_eq!(hits, 3);
+}
+
+#[tokio::test]
 async fn a_refusal_can_hide_an_effect() {
     let sim = demo().await;
     let fault = Fault::status(StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,5 +1,6 @@
 //! The commands, one module each, and what they share: options, exit codes, output.
 
+mod bulk;
 mod component;
 mod demo;
 mod functions;
@@ -50,6 +51,7 @@ struct Cli {
 enum Command {
     Demo(demo::Demo),
     Run(run::Run),
+    Bulk(bulk::Bulk),
     Functions(functions::Functions),
     Simulate(simulate::Simulate),
     Component(component::Component),
@@ -72,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.execute(cli.json),
         Command::Simulate(simulate) => simulate.execute(cli.json),
         Command::Run(run) => run.execute(cli.json),
+        Command::Bulk(bulk) => bulk.execute(cli.json),
         Command::Functions(functions) => functions.execute(cli.json),
         Command::Component(component) => component.execute(cli.json),
         Command::Completions(completions) => completions.execute(),

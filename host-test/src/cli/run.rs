@@ -138,7 +138,7 @@ impl Run {
 }
 
 /// Limits that leave the component the time that it was given.
-fn limits(connection: &Connection) -> Limits {
+pub fn limits(connection: &Connection) -> Limits {
     let mut limits = Limits::default();
     if let Some(deadline) = connection.get(DEADLINE_MS).and_then(|deadline| deadline.parse().ok()) {
         // The component ends the call itself; the host only steps in when it does not.
@@ -164,7 +164,7 @@ fn failure(error: HostError) -> Failure {
 const NO_KEY: &str = "put the API key into the environment variable MEMBERSPOT_API_KEY, or into a file named by --key-file";
 
 /// Says for people what the function answered; the result is the exit code.
-fn report(error: &Answer, connection: &Connection) -> u8 {
+pub fn report(error: &Answer, connection: &Connection) -> u8 {
     let error = error.to_json();
     let failure = &error["val"];
     let text = |key: &str| failure[key].as_str().unwrap_or_default();

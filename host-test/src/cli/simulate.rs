@@ -40,9 +40,15 @@ pub struct Simulate {
     /// Hold each answer back for so many milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     latency_ms: u64,
-    /// Let requests run into a fault.
+    /// Let requests run into a fault; repeat for several, which then take turns by chance.
     #[arg(long)]
-    fault: Option<Trouble>,
+    fault: Vec<Trouble>,
+    /// How many of the requests run into a fault, in percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 100.0, value_parser = percent, requires = "fault")]
+    fault_rate: f64,
+    /// Chooses the requests that run into a fault; the same number chooses the same ones.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, requires = "fault")]
+    seed: u64,
     /// The path of the requests that run into the fault; `{}` stands for a segment, a `*` at the end for any rest.
     #[arg(long, value_name = "PATH", default_value = "*", requires = "fault")]
     fault_path: String,
@@ -90,6 +96,11 @@ impl From<Trouble> for Fault {
     }
 }
 
+fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse().map_err(|_| "not a number")?;
+    if (0.0..=100.0).contains(&percent) { Ok(percent) } else { Err("not from 0 to 100".into()) }
+}
+
 impl Simulate {
     pub fn execute(&self, json: bool) -> Result<u8, Failure> {
         let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::host(&error))?;
@@ -115,9 +126,7 @@ impl Simulate {
         let simulator = Simulator::start(options)
             .await
             .map_err(|error| Failure::usage(format!("cannot listen on {}, port {}: {error}", self.host, self.port)))?;
-        if let Some(trouble) = self.fault {
-            simulator.inject(Injection::new(self.fault_path.as_str(), trouble.into()));
-        }
+        self.injections().for_each(|injection| simulator.inject(injection));
         let origin = simulator.origin();
         if json {
             output::json(&json!({"origin": origin, "key": key}))?;
@@ -130,6 +139,22 @@ impl Simulate {
         }
         tokio::signal::ctrl_c().await.map_err(|error| Failure::host(&error))?;
         Ok(SUCCESS)
+    }
+
+    /// An injection for each fault, which together befall the wanted share of the requests, each as many.
+    fn injections(&self) -> impl Iterator<Item = Injection> {
+        #[expect(clippy::cast_precision_loss, reason = "a handful of faults")]
+        let each = self.fault_rate / 100.0 / self.fault.len() as f64;
+        // A request comes to an injection only when those before it have let it pass.
+        let mut passed = 1.0;
+        let seeds = std::iter::successors(Some(self.seed), |seed| Some(seed.wrapping_add(1)));
+        self.fault.iter().zip(seeds).map(move |(fault, seed)| {
+            let share = each / passed;
+            passed -= each;
+            // A rounding error must not let a request pass when all are meant.
+            let share = if share > 1.0 - 1e-9 { 1.0 } else { share };
+            Injection::new(self.fault_path.as_str(), (*fault).into()).by_chance(share, seed)
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fastrand::Rng;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
@@ -16,6 +17,16 @@ const GZIPPED: &[u8] = &[
     0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0xab, 0x56, 0x2a, 0x2d, 0x4e, 0x2d, 0x2a, 0x56, 0xb2, 0x8a,
     0x8e, 0xad, 0x05, 0x00, 0x95, 0xff, 0x26, 0x22, 0x0c, 0x00, 0x00, 0x00,
 ];
+
+/// A share of the requests, chosen by chance and yet always the same ones: the seed and a request's number among those that
+/// match decide, whatever other injections do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chance {
+    /// How many of them, from 0 for none to 1 for all.
+    pub share: f64,
+    /// Another seed chooses others.
+    pub seed: u64,
+}
 
 /// A fault, the requests that it befalls, and how often.
 ///
@@ -34,6 +45,8 @@ pub struct Injection {
     pub times: Option<u32>,
     /// How many matching requests pass unharmed first.
     pub after: u32,
+    /// Which of these it befalls, by chance; all when absent.
+    pub chance: Option<Chance>,
     /// Whether the server carries the request out all the same, so that the client cannot know. Faults that spoil the
     /// real answer always do ([`Fault::needs_answer`]); faults before the request body is read never do.
     pub applies_effect: bool,
@@ -43,7 +56,7 @@ impl Injection {
     /// `fault` for every request whose path matches, without effect.
     #[must_use]
     pub fn new(path: impl Into<String>, fault: Fault) -> Self {
-        Self { method: None, path: path.into(), fault, times: None, after: 0, applies_effect: false }
+        Self { method: None, path: path.into(), fault, times: None, after: 0, chance: None, applies_effect: false }
     }
 
     /// `fault` for every request.
@@ -76,6 +89,13 @@ impl Injection {
     #[must_use]
     pub fn after(mut self, requests: u32) -> Self {
         self.after = requests;
+        self
+    }
+
+    /// Only for a share of the requests, from 0 for none to 1 for all.
+    #[must_use]
+    pub fn by_chance(mut self, share: f64, seed: u64) -> Self {
+        self.chance = Some(Chance { share, seed });
         self
     }
 
@@ -433,11 +453,14 @@ struct Armed {
     injection: Injection,
     /// Matching requests so far, whatever became of them.
     seen: u32,
+    /// Where the injection leaves it to chance.
+    random: Rng,
 }
 
 impl FaultQueue {
     pub(super) fn inject(&mut self, injection: Injection) {
-        self.0.push(Armed { injection, seen: 0 });
+        let random = Rng::with_seed(injection.chance.map_or(0, |chance| chance.seed));
+        self.0.push(Armed { injection, seen: 0, random });
     }
 
     pub(super) fn clear(&mut self) {
@@ -452,8 +475,10 @@ impl FaultQueue {
                 continue;
             }
             armed.seen = armed.seen.saturating_add(1);
+            // Drawn for every request, so that what befell others does not shift the choice.
+            let chosen = armed.is_chosen();
             let injection = &mut armed.injection;
-            let has_turn = armed.seen > injection.after && injection.times != Some(0);
+            let has_turn = chosen && armed.seen > injection.after && injection.times != Some(0);
             if hit.is_none() && has_turn {
                 injection.times = injection.times.map(|times| times - 1);
                 hit = Some((injection.fault.clone(), injection.applies_effect));
@@ -465,6 +490,10 @@ impl FaultQueue {
 }
 
 impl Armed {
+    fn is_chosen(&mut self) -> bool {
+        self.injection.chance.is_none_or(|chance| self.random.f64() < chance.share)
+    }
+
     fn matches(&self, method: &Method, path: &str, has_body: bool) -> bool {
         let injection = &self.injection;
         injection.method.as_ref().is_none_or(|wanted| wanted == method)

@@ -38,7 +38,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use clock::Clock;
-pub use faults::{ConnectFault, Fault, Injection, Reshape};
+pub use faults::{Chance, ConnectFault, Fault, Injection, Reshape};
 pub use hyper::header::HeaderValue;
 pub use hyper::{HeaderMap, Method, StatusCode};
 pub use journal::{Entry, MOST_BODY_BYTES, MOST_ENTRIES, Outcome};

@@ -1,7 +1,8 @@
 //! The command line, as a process: what it prints where, and its exit codes.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
@@ -11,9 +12,9 @@ use memberspot_host::COMPONENT;
 use memberspot_host::catalog::Catalog;
 use serde_json::{Value, json};
 
-const KEY: &str = "canary-4711";
+pub const KEY: &str = "canary-4711";
 
-fn memberspot(arguments: &[&str]) -> Command {
+pub fn memberspot(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_memberspot"));
     command.args(arguments).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
@@ -24,19 +25,19 @@ fn memberspot(arguments: &[&str]) -> Command {
     command
 }
 
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl Ran {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 }
 
-fn finish(output: Output) -> Ran {
+pub fn finish(output: Output) -> Ran {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let ran = Ran { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) };
     for text in [&ran.stdout, &ran.stderr] {
@@ -46,7 +47,7 @@ fn finish(output: Output) -> Ran {
     ran
 }
 
-fn run(command: &mut Command) -> Ran {
+pub fn run(command: &mut Command) -> Ran {
     finish(command.output().unwrap())
 }
 
@@ -70,7 +71,7 @@ const OFFERS: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\nconnection: close\r\n\r\n[{\"id\":\"o1\"}]";
 const REFUSED: &str = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\ncontent-length: 56\r\nconnection: close\r\n\r\n{\"statusCode\":403,\"message\":\"no plan \u{9b}31m with the API\"}";
 
-fn temporary(name: &str) -> PathBuf {
+pub fn temporary(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()))
 }
 
@@ -169,6 +170,8 @@ fn usage_errors_are_2() {
         (vec!["run", "revoke-access", "[]", "--set", "email=a"], "the input is not one"),
         (vec!["run", "list-offers", "--key-file", "/no/such/file"], "/no/such/file"),
         (vec!["run", "list-offers", "--key", "secret"], "unexpected argument"),
+        (vec!["simulate", "--fault-rate", "2"], "--fault"),
+        (vec!["simulate", "--fault", "busy", "--fault-rate", "101"], "not from 0 to 100"),
         (vec!["functions", "grant-acces"], "did you mean `grant-access`?"),
     ] {
         let ran = run(&mut memberspot(&arguments));
@@ -264,7 +267,7 @@ fn completions_and_help_are_there() {
     }
     let help = run(&mut memberspot(&["--help"]));
     assert!(help.code == 0 && help.stdout.contains("Exit codes:"), "{}", help.stdout);
-    for command in ["run", "functions", "component", "completions"] {
+    for command in ["run", "bulk", "functions", "component", "completions"] {
         assert_eq!(run(&mut memberspot(&[command, "--help"])).code, 0);
     }
     assert_eq!(run(&mut memberspot(&["--version"])).stdout, format!("memberspot {}\n", env!("CARGO_PKG_VERSION")));
@@ -326,4 +329,34 @@ fn the_simulator_can_be_run_alone() {
     let line = seen["request"].as_str().unwrap();
     assert!(line.contains("GET /v1/users/find-by-mail/") && line.contains("200"), "{line}");
     assert!(!line.contains("anna") && !line.contains(key), "{line}");
+}
+
+#[test]
+fn the_simulators_faults_share_the_requests() {
+    let statuses = |rate: &str, seed: &str| {
+        let arguments = ["simulate", "--port", "0", "--json", "--fault", "busy", "--fault", "broken", "--fault-rate", rate];
+        let mut process = memberspot(&arguments).args(["--seed", seed]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+        let hello: Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
+        let address = hello["origin"].as_str().unwrap().strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        let mut statuses = Vec::new();
+        for _ in 0..40 {
+            stream.write_all(b"GET /v1/offers HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            // The simulator tells of a request before its client can know.
+            let said: Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
+            let said = said["request"].as_str().unwrap();
+            statuses.push([" 401", " 500", " 503"].into_iter().find(|status| said.contains(status)).unwrap());
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+        statuses
+    };
+    let kinds = |statuses: Vec<&'static str>| statuses.into_iter().collect::<BTreeSet<_>>();
+    assert_eq!(kinds(statuses("0", "1")), BTreeSet::from([" 401"]));
+    assert_eq!(kinds(statuses("100", "1")), BTreeSet::from([" 500", " 503"]));
+    let half = statuses("50", "1");
+    assert_eq!(kinds(half.clone()), BTreeSet::from([" 401", " 500", " 503"]));
+    assert_eq!(statuses("50", "1"), half);
+    assert_ne!(statuses("50", "2"), half);
 }

@@ -1,0 +1,166 @@
+//! The results file: what became of each row, as JSON lines. It is only ever added to, and what it says survives a kill.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::input::{Mistakes, Row};
+use super::operations::Mistake;
+use crate::cli::output::Failure;
+
+/// The longest line, in bytes: a row and the largest answer that the component gives, escaped.
+const LONGEST_LINE: u64 = 64 << 20;
+/// How every line begins, so that no other file is taken for one of results.
+const BEGINNING: &[u8] = b"{\"row\":";
+
+/// What became of a row in one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// It succeeded.
+    Done,
+    /// It failed.
+    Failed,
+    /// It was not sent.
+    NotStarted,
+}
+
+/// One line.
+#[derive(Serialize)]
+pub struct Line {
+    /// The row of the input.
+    pub row: u32,
+    /// What was to be done.
+    pub operation: Box<RawValue>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What the function gave. Absent where the component could not keep it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Box<RawValue>>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Value>,
+}
+
+/// What a later run needs of a line.
+#[derive(Deserialize)]
+struct Read {
+    row: u32,
+    operation: Value,
+    outcome: Outcome,
+}
+
+/// The file, locked for this process.
+pub struct Results {
+    file: File,
+    path: PathBuf,
+}
+
+impl Results {
+    /// Makes a new file. One that is there and empty, as from a run that ended before its first call, will do.
+    pub fn create(path: &Path) -> Result<Self, Failure> {
+        let results = Self::open(path)?;
+        let length = results.file.metadata().map_err(|error| Failure::output(path, &error))?.len();
+        if length > 0 {
+            return Err(Failure::usage(format!(
+                "there are results in {} already; --resume goes on with them, --results names another file",
+                path.display()
+            )));
+        }
+        Ok(results)
+    }
+
+    /// Opens a file to go on, or makes a new one where there is none. Of what the file holds, `done` are the rows that are
+    /// done, by their places in `rows`.
+    pub fn resume(path: &Path, rows: &[Row]) -> Result<(Self, Vec<usize>), Failure> {
+        let mut results = Self::open(path)?;
+        let (done, end) = results.read(rows)?;
+        // What a kill left of the last line would spoil the next one.
+        let cut = results.file.set_len(end).and_then(|()| results.file.seek(SeekFrom::End(0)));
+        cut.map_err(|error| Failure::output(path, &error))?;
+        Ok((results, done))
+    }
+
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        // A file of addresses is nobody else's business.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path).map_err(|error| Failure::output(path, &error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { file, path: path.to_owned() }),
+            Err(TryLockError::WouldBlock) => {
+                Err(Failure::usage(format!("another run is writing to {}; wait for its end", path.display())))
+            }
+            Err(TryLockError::Error(error)) => Err(Failure::output(path, &error)),
+        }
+    }
+
+    /// The rows that are done, and where the last whole line ends.
+    fn read(&mut self, rows: &[Row]) -> Result<(Vec<usize>, u64), Failure> {
+        let mut reader = BufReader::new(&self.file);
+        let (mut done, mut mistakes, mut end) = (Vec::new(), Mistakes::default(), 0);
+        let mut line = Vec::new();
+        for number in 1_u64.. {
+            line.clear();
+            let read = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);
+            if read.map_err(|error| Failure::input(&self.path, &error))? == 0 {
+                break;
+            }
+            let Some(said) = parse(&line) else {
+                let is_last = reader.fill_buf().map_err(|error| Failure::input(&self.path, &error))?.is_empty();
+                if is_last && (line.starts_with(BEGINNING) || BEGINNING.starts_with(&line)) {
+                    break;
+                }
+                let problem = format!("line {number} of {} is no result of this command", self.path.display());
+                return Err(Failure::usage(problem));
+            };
+            end += line.len() as u64;
+            if said.outcome == Outcome::Done {
+                match find(rows, &said) {
+                    Ok(index) => done.push(index),
+                    Err(problem) => mistakes.add(said.row, Mistake { place: None, problem: problem.into() }),
+                }
+            }
+        }
+        if mistakes.count > 0 {
+            let path = self.path.display();
+            return Err(Failure::usage(format!(
+                "the input is not the one that the results in {path} are of, or it was changed:{mistakes}"
+            )));
+        }
+        Ok((done, end))
+    }
+
+    /// Adds lines, and returns when they are on the disk.
+    pub fn append(&mut self, lines: &[Line]) -> Result<(), Failure> {
+        let mut bytes = Vec::new();
+        for line in lines {
+            serde_json::to_writer(&mut bytes, line).map_err(|error| Failure::host(&error))?;
+            bytes.push(b'\n');
+        }
+        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        written.map_err(|error| Failure::output(&self.path, &error))
+    }
+}
+
+/// A whole line.
+fn parse(line: &[u8]) -> Option<Read> {
+    if line.ends_with(b"\n") && line.starts_with(BEGINNING) { serde_json::from_slice(line).ok() } else { None }
+}
+
+/// The row that a line of a success speaks of.
+fn find(rows: &[Row], said: &Read) -> Result<usize, &'static str> {
+    let index = rows.binary_search_by_key(&said.row, |row| row.number);
+    let index = index.map_err(|_| "it is done, and it is not there any more")?;
+    if *rows[index].json == *said.operation.to_string() {
+        Ok(index)
+    } else {
+        Err("it is done, and it is another operation now")
+    }
+}
