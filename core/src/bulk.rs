@@ -19,8 +19,8 @@ use crate::{
     check::{self, MOST_EMAILS},
     client::Session,
     error::{self, Nature, Trouble},
-    form,
-    request::{properties, users},
+    flow, form,
+    request::users,
     transport::Transport,
     wit::{
         bulk::{BulkReport, BulkRequest, Operation, OperationResult},
@@ -108,7 +108,7 @@ impl<T: Transport> Work<'_, T> {
     async fn carry_out(mut self) -> Vec<OperationResult> {
         let needs_look_up = |operation| operation::needs_look_up(operation) && operation::check(operation).is_ok();
         if self.operations.iter().any(needs_look_up) {
-            self.known = self.session.client().call(properties::look_up_properties()).await;
+            self.known = flow::look_up_properties(&self.session.client()).await;
         }
         for phase in plan::phases(self.operations) {
             match phase {

@@ -157,12 +157,16 @@ impl<T: Transport> Client<'_, T> {
     /// The error that trouble means for a request of this nature.
     fn error(&self, mut trouble: Trouble, nature: Nature) -> Error {
         // The body was searched for the key as it came; a message can still have spelled it with escapes.
-        trouble.details =
-            trouble.details.into_iter().map(|detail| shortened(self.session.config.api_key.redact(detail))).collect();
+        trouble.details = trouble.details.into_iter().map(|detail| shortened(self.redacted(detail))).collect();
         if self.effect.get() == Effect::Possible {
             trouble.effect = Effect::Possible;
         }
         trouble.into_error(nature, self.attempts.get())
+    }
+
+    /// A text from outside, without the key.
+    pub fn redacted(&self, text: String) -> String {
+        self.session.config.api_key.redact(text)
     }
 
     /// Refuses a request that the scopes of the instance do not allow.
@@ -337,9 +341,11 @@ fn malformed(answer: &Answer, promised: Malformed) -> Trouble {
 
 /// The trouble with an answer of status 2xx that is not what was promised. Its body is never quoted: it may be anybody's.
 fn unexpected(answer: &Answer, promised: Malformed, size: usize) -> Trouble {
-    // A content type is quoted only as far as it looks like one.
+    // A content type is quoted only as far as it looks like one. What does not leaves a mark: without it, what stands around
+    // could join into the key.
     let kind = answer.header("content-type").unwrap_or("no content type");
-    let kind: String = kind.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(100).collect();
+    let quotable = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { char::REPLACEMENT_CHARACTER };
+    let kind: String = kind.chars().map(quotable).take(100).collect();
     let message = format!(
         "Memberspot answered {} with {size} bytes of {kind}, which is not {}; check the base URL",
         answer.status, promised.0
@@ -514,6 +520,26 @@ mod tests {
         assert!(!invalid.message.contains("private") && invalid.message.contains("application/json"));
         let (_, rejected) = failure(run(client.call(offers::list_offers())));
         assert_eq!(rejected.details, ["x-api-key: [redacted]", "[redacted]"]);
+    }
+
+    #[test]
+    fn a_key_that_only_the_message_puts_together_is_not_in_it() {
+        let headers = vec![("content-type".to_owned(), b"s3c\tr\xffet".to_vec())];
+        let page = Incoming { status: 200, headers, body: b"<html>".to_vec(), fault: None };
+        let session = session(Script::answering([Ok(page)]), &[]);
+        let (_, invalid) = failure(run(session.client().call(offers::list_offers())));
+        assert!(invalid.code == FailureCode::InvalidResponse && !invalid.message.contains("s3cret"), "{}", invalid.message);
+    }
+
+    #[test]
+    fn a_key_among_the_names_of_properties_is_not_listed() {
+        let names = r#"[{"id":"p1","name":"\u0073\u0033cret"}]"#;
+        let property = PropertyReference::Name("City".into());
+        let values = vec![PropertyAssignment { property, value: "Ulm".into() }];
+        let request = SetPropertiesRequest { email: "a@b.de".into(), values };
+        let session = session(Script::answering([answer(200, names)]), &[]);
+        let (_, unknown) = failure(run(flow::set_properties(&session.client(), &request)));
+        assert!(unknown.code == FailureCode::InvalidInput && !unknown.message.contains("s3cret"), "{}", unknown.message);
     }
 
     #[test]

@@ -18,7 +18,9 @@ impl Secret {
     /// Replaces every occurrence of the secret in a text that came from outside, such as a server's error message that
     /// quotes the request's headers.
     pub fn redact(&self, text: String) -> String {
-        if text.contains(&self.0) { text.replace(&self.0, "[redacted]") } else { text }
+        // A header's value loses the spaces around it on the way, so a server never sees them.
+        let secret = self.0.trim();
+        if !secret.is_empty() && text.contains(secret) { text.replace(secret, "[redacted]") } else { text }
     }
 }
 
@@ -31,5 +33,11 @@ mod tests {
         let secret = Secret::new("k3y".into());
         assert_eq!(secret.redact("X-API-KEY: k3y, again k3y".into()), "X-API-KEY: [redacted], again [redacted]");
         assert_eq!(secret.redact("nothing here".into()), "nothing here");
+    }
+
+    #[test]
+    fn spaces_around_the_secret_are_not_part_of_it() {
+        assert_eq!(Secret::new(" k3y\t".into()).redact("key k3y".into()), "key [redacted]");
+        assert_eq!(Secret::new(" ".into()).redact("all is well".into()), "all is well");
     }
 }

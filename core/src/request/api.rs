@@ -209,11 +209,7 @@ fn scopes(method: Method, target: &str, json: Option<&str>) -> Scopes {
     let raw = function::CALL_API.scopes;
     let path = path_of(target);
     // No route that has this word is known but the one that hands out login tokens, in whatever version.
-    let raw = if path.split('/').any(|segment| decoded(segment).eq_ignore_ascii_case("login-token")) {
-        raw.with(Scope::Login)
-    } else {
-        raw
-    };
+    let raw = if path.split('/').any(is_login_token) { raw.with(Scope::Login) } else { raw };
     match Route::find(method, path) {
         Some(Route { without_active: Some(deletion), .. }) if !has_active(json) => raw.and(deletion.scopes),
         Some(route) => raw.and(route.function.scopes),
@@ -224,6 +220,12 @@ fn scopes(method: Method, target: &str, json: Option<&str>) -> Scopes {
 
 fn path_of(target: &str) -> &str {
     target.split('?').next().unwrap_or_default()
+}
+
+/// Whether a server may read a segment as `login-token`: in any case, by the rules of Unicode too, by which the Kelvin sign is
+/// a `K`, and without the spaces around it.
+fn is_login_token(segment: &str) -> bool {
+    decoded(segment).trim().replace('\u{212a}', "k").eq_ignore_ascii_case("login-token")
 }
 
 /// Whether a body says surely, to whatever server, that `active` is true or false.
@@ -392,6 +394,8 @@ mod tests {
             (Get, "/v1/users/login%2dtoken/u1", None, None, "login raw"),
             (Get, "https://api.memberspot.de/v1/users/login-token/u1?x", None, None, "login raw"),
             (Get, "/v2/users/login-token/u1", None, None, "read login raw"),
+            (Get, "/v1/users/login-to%E2%84%AAen/u1", None, None, "read login raw"),
+            (Get, "/v1/users/login-token%20/u1", None, None, "read login raw"),
             (Post, "/v1/users/login-token/u1", None, None, "write delete login raw"),
             (Post, "/v1/users/grant-user-offer-by-mail", None, Some("{}"), "write raw"),
             (Patch, "/v1/users/set-offer-expires", None, Some("{}"), "write raw"),
