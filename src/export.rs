@@ -6,6 +6,7 @@ mod bulk;
 mod chapters;
 mod connection;
 mod exams;
+mod modules;
 mod offers;
 mod orders;
 mod progress;

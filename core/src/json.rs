@@ -40,6 +40,11 @@ impl<'a> Json<'a> {
         Some(items.into_iter().map(Self).collect())
     }
 
+    /// A text, and nothing else.
+    pub fn string(self) -> Option<String> {
+        self.raw().starts_with('"').then(|| serde_json::from_str(self.raw()).ok()).flatten()
+    }
+
     /// A text; a number or a truth value counts as one, since ids are sometimes sent so.
     pub fn text(self) -> Option<String> {
         match self.raw().as_bytes().first()? {

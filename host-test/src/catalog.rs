@@ -65,7 +65,8 @@ pub struct FunctionInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Facts {
-    /// The permission that it needs: `read`, `write`, `delete`, `login` or `raw`.
+    /// The permission that it needs: `read`, `write`, `delete`, `login` or `raw`; `none`; or what it depends on:
+    /// `by-operation`, `by-module`.
     pub scope: String,
     /// Whether the same call may be made twice without further effect: `safe`, or `by-method` of the request.
     pub repeat: String,
@@ -250,7 +251,7 @@ impl Facts {
         let (scope, rest) = line.strip_prefix("Scope: ")?.split_once(". Repeat: ")?;
         let (repeat, limit) = rest.strip_suffix('.')?.split_once(". Limit: ")?;
         let per_second = |limit: &str| limit.strip_suffix("/s").is_some_and(|count| count.parse::<u32>().is_ok());
-        let known = ["read", "write", "delete", "login", "raw", "by-operation"].contains(&scope)
+        let known = ["read", "write", "delete", "login", "raw", "none", "by-operation", "by-module"].contains(&scope)
             && ["safe", "by-method"].contains(&repeat)
             && (limit == "none" || per_second(limit));
         known.then(|| Self { scope: scope.into(), repeat: repeat.into(), limit: limit.into() })

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::stage::{Stage, host};
 
 /// A valid input for every function, and the scopes that it needs.
-fn valid_inputs() -> Vec<(&'static str, Value, &'static [&'static str])> {
+pub fn valid_inputs() -> Vec<(&'static str, Value, &'static [&'static str])> {
     let access = json!({"email": "anna@example.com", "offerId": "offer-breath"});
     let order = json!({"email": "anna@example.com", "orderId": "order-1001"});
     let value = json!({"property": {"tag": "id", "val": "prop-level"}, "value": "x"});
@@ -40,14 +40,16 @@ fn valid_inputs() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ("call-api", json!({"method": "get", "path": "/v1/offers", "headers": []}), &["raw", "read"]),
         ("collect-users", json!({"maxUsers": 1}), &["read"]),
         ("collect-course-progress", json!({"email": "anna@example.com"}), &["read"]),
+        ("list-options", json!({"moduleId": "access.grant-access", "field": "offerId"}), &["read"]),
     ]
 }
 
 #[tokio::test]
 async fn every_function_needs_its_scopes_and_no_others() {
     let inputs = valid_inputs();
-    // Each operation has its own scope; see the tests of bulk work.
-    let tested: BTreeSet<_> = inputs.iter().map(|(function, ..)| *function).chain(["apply-operations"]).collect();
+    // Each operation and each module has its own scope; see the tests of bulk work and of modules.
+    let tested: BTreeSet<_> =
+        inputs.iter().map(|(function, ..)| *function).chain(["apply-operations", "list-modules", "run-module"]).collect();
     let exported: BTreeSet<_> = host().functions().iter().map(memberspot_host::Function::name).collect();
     assert_eq!(tested, exported, "a function without a test of its scope");
 
@@ -191,10 +193,16 @@ async fn bad_input_names_the_field() {
         ("collect-users", json!({"maxUsers": 1, "pageToken": ""}), "page-token"),
         ("collect-course-progress", json!({"email": "x"}), "email"),
         ("collect-course-progress", json!({"email": email, "pageToken": ""}), "page-token"),
+        ("run-module", json!({"id": "grant-access", "inputJson": "{}"}), "id"),
+        ("run-module", json!({"id": "access.grant-access", "inputJson": ""}), "input"),
+        ("run-module", json!({"id": "access.grant-access", "inputJson": "{\"offerId\": \"o\"}"}), "/email"),
+        ("list-options", json!({"moduleId": "access.grant", "field": "offerId"}), "id"),
+        ("list-options", json!({"moduleId": "access.grant-access", "field": "email"}), "field"),
+        ("list-options", json!({"moduleId": "users.find-user", "field": "offerId"}), "field"),
         // More than an engine takes, each of them allowed by itself: it would trap.
         ("call-api", json!({"method": "get", "path": "/v1/offers", "headers": heavy}), "headers"),
     ];
-    let unchecked = ["check-connection", "list-properties", "list-offers", "apply-operations"];
+    let unchecked = ["check-connection", "list-properties", "list-offers", "apply-operations", "list-modules"];
     let tested: BTreeSet<_> = cases.iter().map(|(function, ..)| *function).chain(unchecked).collect();
     let exported: BTreeSet<_> = host().functions().iter().map(memberspot_host::Function::name).collect();
     assert_eq!(tested, exported, "a function whose input is not tested");

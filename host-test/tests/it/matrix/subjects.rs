@@ -188,6 +188,11 @@ pub fn subjects() -> Vec<Subject> {
                 json!({"operations": [{"tag": "grantAccess", "val": access()}], "stopOnError": false}),
             )
         },
+        Subject {
+            way: "a grant",
+            ..Subject::write("modules.run-module", json!({"id": "access.grant-access", "inputJson": access().to_string()}))
+        },
+        Subject::read("modules.list-options", Shape::List, json!({"moduleId": "access.grant-access", "field": "offerId"})),
         Subject::read("exams.list-exam-results", Shape::ListWithoutIds, json!({"examId": "exam-basics"})),
         Subject::raw("GET", Nature::Read, raw("get", "/v1/offers", Value::Null)),
         Subject { length: 2, ..Subject::raw("DELETE", Nature::Write, raw("delete", "/v1/users/delete-users", emails())) },
