@@ -4,7 +4,9 @@ use std::io::{self, Write};
 
 use clap::Args;
 use memberspot_host::catalog::{Case, Catalog, Field, FunctionInfo, NamedType, Shape};
+use memberspot_host::{Connection, Host, Outcome};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::SUCCESS;
 use super::output::{self, BOLD, DIM, Failure, NAME, plain, wrap};
@@ -17,6 +19,9 @@ use super::output::{self, BOLD, DIM, Failure, NAME, plain, wrap};
 pub struct Functions {
     /// The function to explain.
     function: Option<String>,
+    /// Print all as a list of tools, the way an MCP server does.
+    #[arg(long, conflicts_with = "function")]
+    mcp: bool,
 }
 
 /// A function together with the types that it uses.
@@ -29,6 +34,11 @@ struct Page<'a> {
 
 impl Functions {
     pub fn execute(&self, json: bool) -> Result<u8, Failure> {
+        if self.mcp {
+            let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::host(&error))?;
+            output::json(&runtime.block_on(tools())?)?;
+            return Ok(SUCCESS);
+        }
         let catalog = Catalog::new().map_err(|error| Failure::host(&error))?;
         let Some(name) = &self.function else {
             if json {
@@ -52,6 +62,46 @@ impl Functions {
         }
         Ok(SUCCESS)
     }
+}
+
+/// The component's modules as the result of `tools/list` of the Model Context Protocol.
+async fn tools() -> Result<Value, Failure> {
+    let host = Host::new().map_err(|error| Failure::host(&error))?;
+    let modules = host.call(&Connection::new(""), "list-modules", &json!({})).await;
+    let modules = match modules.map_err(|error| Failure::host(&error))? {
+        Outcome::Success(modules) => modules.to_json(),
+        // It fails for no reason that is known.
+        Outcome::Failure(error) => return Err(Failure::usage(error.to_json())),
+    };
+    let tools: Vec<_> = modules.as_array().into_iter().flatten().map(tool).collect();
+    Ok(json!({"tools": tools}))
+}
+
+fn tool(module: &Value) -> Value {
+    let schema = |name: &str| -> Value {
+        // The component's schemas are JSON; a test reads them all.
+        serde_json::from_str(module[name].as_str().unwrap_or_default()).unwrap_or_default()
+    };
+    let id = module["id"].as_str().unwrap_or_default();
+    let hints = &module["hints"];
+    let mut output = schema("outputSchema");
+    if output["type"] != "object" {
+        // Structured content is an object; anything else goes into one.
+        let dialect = output.as_object_mut().and_then(|inner| inner.remove("$schema"));
+        output = json!({"$schema": dialect, "type": "object", "properties": {"result": output}, "required": ["result"]});
+    }
+    json!({
+        "name": id.rsplit_once('.').map_or(id, |(_, name)| name),
+        "title": module["title"],
+        "description": module["description"],
+        "inputSchema": schema("inputSchema"),
+        "outputSchema": output,
+        "annotations": {
+            "readOnlyHint": hints["readOnly"],
+            "destructiveHint": hints["destructive"],
+            "idempotentHint": hints["idempotent"],
+        },
+    })
 }
 
 /// The types of the parameters, then those of the result.

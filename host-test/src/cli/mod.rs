@@ -3,6 +3,7 @@
 mod bulk;
 mod component;
 mod demo;
+mod docs;
 mod functions;
 mod output;
 mod run;
@@ -55,6 +56,7 @@ enum Command {
     Functions(functions::Functions),
     Simulate(simulate::Simulate),
     Component(component::Component),
+    Docs(docs::Docs),
     Completions(Completions),
 }
 
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Bulk(bulk) => bulk.execute(cli.json),
         Command::Functions(functions) => functions.execute(cli.json),
         Command::Component(component) => component.execute(cli.json),
+        Command::Docs(docs) => docs.execute(),
         Command::Completions(completions) => completions.execute(),
     };
     match result {

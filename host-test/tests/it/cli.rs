@@ -360,3 +360,30 @@ fn the_simulators_faults_share_the_requests() {
     assert_eq!(statuses("50", "1"), half);
     assert_ne!(statuses("50", "2"), half);
 }
+
+#[test]
+fn tools_are_listed_as_agents_need_them() {
+    let catalog = Catalog::new().unwrap();
+    let list = run(&mut memberspot(&["functions", "--mcp"])).json();
+    let tools = list["tools"].as_array().unwrap();
+    let names: BTreeSet<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    let functions = catalog.functions().filter(|function| function.interface != "modules");
+    assert_eq!(names, functions.map(|function| function.name.as_str()).collect());
+    for tool in tools {
+        // What clients of the protocol ask of a name, and of schemas.
+        let name = tool["name"].as_str().unwrap();
+        assert!(name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{name}");
+        assert_eq!((&tool["inputSchema"]["type"], &tool["outputSchema"]["type"]), (&json!("object"), &json!("object")));
+        assert!(!tool["description"].as_str().unwrap().is_empty());
+    }
+    let annotations = |wanted: &str| &tools.iter().find(|tool| tool["name"] == wanted).unwrap()["annotations"];
+    assert_eq!(*annotations("find-user"), json!({"readOnlyHint": true, "destructiveHint": false, "idempotentHint": true}));
+    assert_eq!(*annotations("delete-users"), json!({"readOnlyHint": false, "destructiveHint": true, "idempotentHint": true}));
+}
+
+#[test]
+fn the_reference_is_up_to_date() {
+    let reference = run(&mut memberspot(&["docs"])).stdout;
+    let kept = include_str!("../../../docs/functions.md").replace("\r\n", "\n");
+    assert!(kept == reference, "docs/functions.md is stale; memberspot docs --out docs/functions.md writes it");
+}
