@@ -8,6 +8,7 @@ mod dynamic;
 mod errors;
 mod functions;
 mod matrix;
+mod model;
 mod network;
 mod refusals;
 mod retries;
