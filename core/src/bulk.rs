@@ -180,7 +180,7 @@ impl<T: Transport> Work<'_, T> {
     async fn deletions(&self, deletions: Vec<Deletion>) {
         let mut batches: Vec<Vec<Deletion>> = vec![];
         for deletion in deletions {
-            if self.is_held(&deletion.key) {
+            if self.is_held(&deletion.key) || !self.goes_on() {
                 continue;
             }
             if let Err(error) = check::email("email", &deletion.email) {
@@ -199,6 +199,11 @@ impl<T: Transport> Work<'_, T> {
     async fn delete(&self, batch: Vec<Deletion>) {
         let mut batches = vec![batch];
         while let Some(mut batch) = batches.pop().filter(|_| self.goes_on()) {
+            // An earlier half may have had the same member.
+            batch.retain(|deletion| !self.is_held(&deletion.key));
+            if batch.is_empty() {
+                continue;
+            }
             let emails: Vec<String> = batch.iter().map(|deletion| deletion.email.clone()).collect();
             let outcome = match users::delete_users(&emails) {
                 Ok(call) => self.session.client().call(call.map(|deleted| form::text(&deleted))).await,

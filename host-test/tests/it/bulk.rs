@@ -11,13 +11,14 @@ const GRANT: &str = "/v1/users/grant-user-offer-by-mail";
 const DELETE: &str = "/v1/users/delete-users";
 
 /// A report, read.
-struct Report {
-    results: Vec<Outcome>,
-    retry_after_ms: Option<u64>,
+pub struct Report {
+    pub results: Vec<Outcome>,
+    pub retry_after_ms: Option<u64>,
 }
 
+/// What became of an operation.
 #[derive(Clone, Debug, PartialEq)]
-enum Outcome {
+pub enum Outcome {
     Done(Value),
     Failed(Failure),
     NotStarted,
@@ -36,7 +37,7 @@ impl Outcome {
 }
 
 /// Reads a report, and checks its counts.
-fn read(report: &Value) -> Report {
+pub fn read(report: &Value) -> Report {
     let results = report["results"].as_array().expect("results").iter().map(|result| match result["tag"].as_str() {
         Some("done") => Outcome::Done(serde_json::from_str(result["val"].as_str().expect("a text")).expect("JSON")),
         Some("failed") => Outcome::Failed(Failure::read(&result["val"])),
@@ -305,6 +306,30 @@ async fn the_first_failure_stops_when_asked() {
     assert_eq!(results[1].failure().code, "notFound");
     assert_eq!(results[2..], [Outcome::NotStarted, Outcome::NotStarted]);
     assert_eq!(stage.simulator.journal().len(), 2);
+}
+
+#[tokio::test]
+async fn a_call_that_has_stopped_refuses_nothing_more() {
+    let stage = Stage::new().await;
+    let operations = [on_offer("grantAccess", "a@example.com", "no-such-offer"), grant("nobody"), delete("nobody")];
+    let stage = stage.configured("MEMBERSPOT_CONCURRENCY", "1");
+    let results = apply_with(&stage, &operations, json!({"stopOnError": true})).await.results;
+    assert_eq!(results[0].failure().code, "notFound");
+    assert_eq!(results[1..], [Outcome::NotStarted, Outcome::NotStarted]);
+}
+
+#[tokio::test]
+async fn a_deletion_waits_for_an_earlier_one_of_the_same_member_in_the_other_half() {
+    let stage = Stage::new().await;
+    stage.simulator.edit_school(KEY, |school| school.undeletable.insert("anna@example.com".into())).unwrap();
+    stage.simulator.inject(Injection::new(DELETE, Fault::status(StatusCode::SERVICE_UNAVAILABLE)).after(1).once());
+    let operations = [delete("ben@example.com"), delete("anna@example.com"), delete("Ben@example.com")];
+    let results = apply(&stage, &operations).await.results;
+    assert!(results[0].failure().transient);
+    assert_eq!(results[1].failure().code, "rejected");
+    assert_eq!(results[2], Outcome::NotStarted);
+    let sent: Vec<_> = bodies(&stage, DELETE).iter().map(|body| body["emails"].as_array().unwrap().len()).collect();
+    assert_eq!(sent, [3, 1, 1]);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod dynamic;
 mod errors;
 mod functions;
 mod matrix;
+mod model;
 mod modules;
 mod network;
 mod refusals;
