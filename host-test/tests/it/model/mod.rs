@@ -151,9 +151,9 @@ impl Unseen {
         let strikes = self.strikes.lock().expect("no panic");
         for strike in strikes.iter().filter(|strike| strike.after == seen) {
             match strike.mishap {
-                Mishap::Unresolved => simulator.fail_connects(ConnectFault::Unresolved, 1),
-                Mishap::Refused => simulator.fail_connects(ConnectFault::Refused, 1),
-                Mishap::Silent => simulator.fail_connects(ConnectFault::Silent, 1),
+                Mishap::Unresolved => simulator.plan_connects(Some(ConnectFault::Unresolved), 1),
+                Mishap::Refused => simulator.plan_connects(Some(ConnectFault::Refused), 1),
+                Mishap::Silent => simulator.plan_connects(Some(ConnectFault::Silent), 1),
                 Mishap::ResetConnection => simulator.reset_connections(1),
                 Mishap::WithEffect(_) | Mishap::WithoutEffect(_) => {}
             }
