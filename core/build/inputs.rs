@@ -14,7 +14,7 @@ pub fn decoders(resolve: &Resolve, interface: &str, id: InterfaceId) -> String {
         let body = match &resolve.types[*id].kind {
             TypeDefKind::Record(record) => {
                 let names: Vec<_> = record.fields.iter().map(|field| lower_camel(&field.name)).collect();
-                let fields = record.fields.iter().map(|field| format!("{}: fields.next()?, ", snake(&field.name)));
+                let fields = record.fields.iter().map(|field| format!("{}: fields.take()?, ", snake(&field.name)));
                 format!("let mut fields = Fields::of(json, place, &{names:?})?; Ok(Self {{ {} }})", fields.collect::<String>())
             }
             TypeDefKind::Enum(cases) => {

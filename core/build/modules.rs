@@ -34,16 +34,16 @@ pub fn modules(resolve: &Resolve, interfaces: &[(&str, InterfaceId)]) -> String 
         let description = docs.rsplit_once('\n').map_or("", |(docs, _)| docs.trim());
         let _ = writeln!(
             table,
-            "Description {{ function: &crate::function::{}, description: {description:?}, input: {input:?}, output: {output:?} }},",
+            "Description {{ function: &crate::function::{}, docs: {description:?}, input: {input:?}, output: {output:?} }},",
             snake(&function.name).to_uppercase(),
         );
         let _ = writeln!(arms, "{:?} => {},", format!("{interface}.{}", function.name), arm(function, interface, resolve));
     }
     let bounds = described.iter().filter(|(_, id)| !resolve.interfaces[*id].functions.is_empty());
     let bounds: Vec<_> = bounds.map(|(name, _)| format!("crate::wit::{}::Guest", snake(name))).collect();
-    let texts: String = schemas.texts.iter().map(|text| format!("{text:?},\n")).collect();
+    let texts = &schemas.texts;
     format!(
-        "static TYPES: &[&str] = &[{texts}];\nstatic MODULES: &[Description] = &[{table}];\n\
+        "static TYPES: &[&str] = &{texts:?};\nstatic MODULES: &[Description] = &[{table}];\n\
          /// `modules.run-module`, for a component that has the functions.\n\
          pub fn run_module<C: {}>(id: &str, input: &str) -> Result<String, Error> {{\n\
          Description::find(id)?; let json = parse(input)?; match id {{ {arms} _ => Err(unknown(id)) }} }}\n",
@@ -58,7 +58,7 @@ fn arm(function: &Function, interface: &str, resolve: &Resolve) -> String {
         return format!("done({call}(Decode::decode(json, &Place::ALL)?))");
     }
     let names: Vec<_> = function.params.iter().map(|parameter| lower_camel(&parameter.name)).collect();
-    let arguments = vec!["fields.next()?"; names.len()].join(", ");
+    let arguments = vec!["fields.take()?"; names.len()].join(", ");
     let mutable = if names.is_empty() { "_" } else { "mut " };
     format!("{{ let {mutable}fields = Fields::of(json, &Place::ALL, &{names:?})?; done({call}({arguments})) }}")
 }

@@ -18,7 +18,7 @@ use futures_util::future::join_all;
 use crate::{
     check::{self, MOST_EMAILS},
     client::Session,
-    error::{self, Nature, Trouble},
+    error::{self, Nature, Trouble, invalid_input},
     flow, form,
     request::users,
     transport::Transport,
@@ -40,7 +40,6 @@ pub async fn apply(session: &Session<impl Transport>, request: BulkRequest) -> R
         let message = format!("operations: there are {number}; at most {MOST_OPERATIONS} are taken in a call, so pass fewer");
         return Err(Trouble::refused(FailureCode::TooLarge, message).into_error(Nature::Read, 0));
     }
-    session.share(session.config().concurrency);
     let work = Work {
         session,
         operations: &request.operations,
@@ -110,6 +109,7 @@ impl<T: Transport> Work<'_, T> {
         if self.operations.iter().any(needs_look_up) {
             self.known = flow::look_up_properties(&self.session.client()).await;
         }
+        self.session.share(self.session.config().concurrency);
         for phase in plan::phases(self.operations) {
             match phase {
                 Phase::Members(members) => self.at_once(members, async |member| self.member(member).await).await,
@@ -165,8 +165,7 @@ impl<T: Transport> Work<'_, T> {
     }
 
     async fn perform(&self, place: Place) -> Result<String, Error> {
-        // Places come from the list of operations.
-        let Some(operation) = self.operations.get(place) else { return Ok(String::new()) };
+        let operation = self.operations.get(place).ok_or_else(|| invalid_input("operations", "has no such place"))?;
         let known = match &self.known {
             Err(error) if operation::needs_look_up(operation) => {
                 operation::check(operation)?;
@@ -248,20 +247,30 @@ impl<T: Transport> Work<'_, T> {
             let Some(result) = results.get_mut(*place) else { continue };
             *result = match outcome {
                 Ok(text) => OperationResult::Done(self.fitting(text)),
-                Err(error) => OperationResult::Failed(error.clone()),
+                Err(error) => OperationResult::Failed(self.fitting_error(error.clone())),
             };
         }
     }
 
     /// A result, as long as there is room for it.
     fn fitting(&self, text: &str) -> String {
-        match self.room.get().checked_sub(text.len()) {
-            Some(left) => {
-                self.room.set(left);
-                text.to_owned()
-            }
-            None => String::new(),
+        if self.takes(text.len()) { text.to_owned() } else { String::new() }
+    }
+
+    /// An error, with Memberspot's own messages as long as there is room for them.
+    fn fitting_error(&self, mut error: Error) -> Error {
+        if let Error::Permanent(failure) | Error::Transient(failure) = &mut error
+            && !self.takes(failure.details.iter().map(String::len).sum())
+        {
+            failure.details.clear();
         }
+        error
+    }
+
+    /// Whether there is room for so many bytes, which then are taken.
+    fn takes(&self, bytes: usize) -> bool {
+        let left = self.room.get().checked_sub(bytes);
+        left.inspect(|left| self.room.set(*left)).is_some()
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     answer::{Answer, Malformed, TOO_MANY, shortened},
     config::{Config, SCOPES},
-    doubt::{Findings, Form},
+    doubt::{self, Findings, Form},
     error::{Effect, Nature, Trouble, listed},
     pace::Pace,
     request::{Call, Request},
@@ -197,20 +197,26 @@ impl<T: Transport> Client<'_, T> {
         let Some(other) = request.other.as_deref() else { return self.deliver(request).await };
         let findings = &self.session.findings;
         let known = findings.form(other.doubt);
-        if known != Some(Form::Other) {
-            match self.deliver(request).await {
-                Err(Error::Permanent(failure)) if known.is_none() && other.doubt.is_raised_by(&failure) => {}
-                outcome => {
-                    if outcome.is_ok() {
-                        findings.took(other.doubt, Form::Likely);
-                    }
-                    return outcome;
+        if known == Some(Form::Other) {
+            return self.deliver(&other.request).await;
+        }
+        match self.deliver(request).await {
+            Err(Error::Permanent(refusal)) if known.is_none() && other.doubt.is_raised_by(&refusal) => {
+                let outcome = self.deliver(&other.request).await;
+                match &outcome {
+                    Ok(_) => findings.took(other.doubt, Form::Other),
+                    Err(Error::Permanent(_)) => findings.took(other.doubt, doubt::after_both(&refusal)),
+                    Err(_) => {}
                 }
+                outcome
+            }
+            outcome => {
+                if outcome.is_ok() {
+                    findings.took(other.doubt, Form::Likely);
+                }
+                outcome
             }
         }
-        let answer = self.deliver(&other.request).await?;
-        findings.took(other.doubt, Form::Other);
-        Ok(answer)
     }
 
     /// Sends a request until there is an answer to it: what may pass is tried again, as [`retry`] decides.

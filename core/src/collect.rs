@@ -110,7 +110,7 @@ struct Walk<I, L> {
     picks: bool,
     items: Vec<I>,
     bytes: usize,
-    /// The identities of the items.
+    /// The identities of all items that were read.
     known: BTreeSet<String>,
     /// The token of the next page.
     token: Option<String>,
@@ -168,11 +168,11 @@ impl<I, L: Fn(&I) -> Item<'_>> Walk<I, L> {
             let Some(next) = &self.token else {
                 return Ok(Collected { complete: true, ..self.stopped(None) });
             };
-            let leads_nowhere = check::page_token("page-token", Some(next)).is_err() || !self.tokens.insert(next.clone());
+            let leads_nowhere = check::page_token("page-token", Some(next)).is_err()
+                || !self.tokens.insert(next.clone())
+                || barren == MOST_BARREN_PAGES;
             if leads_nowhere {
                 self.token = None;
-            }
-            if leads_nowhere || barren == MOST_BARREN_PAGES {
                 let message =
                     "Memberspot's pages lead nowhere: a token came twice or cannot be used, or many pages had nothing new";
                 let trouble = Trouble::refused(FailureCode::InvalidResponse, message);
@@ -209,8 +209,8 @@ impl<I, L: Fn(&I) -> Item<'_>> Walk<I, L> {
                 continue;
             }
             anything_new = true;
+            self.known.insert(seen.identity.to_owned());
             if seen.wanted {
-                self.known.insert(seen.identity.to_owned());
                 self.bytes = self.bytes.saturating_add(seen.bytes);
                 self.items.push(item);
             } else {

@@ -31,6 +31,12 @@ impl Doubt {
     }
 }
 
+/// What a refusal of the likelier form says for the rest of the call, if the other form was refused as well: where the method
+/// itself was not wanted, the other form is right, whatever was wrong with its content; else the form was not at fault.
+pub fn after_both(refusal: &Failure) -> Form {
+    if refusal.status == Some(400) { Form::Likely } else { Form::Other }
+}
+
 /// A form of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {

@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field.
-    pub fn next<T: Decode>(&mut self) -> Result<T, Error> {
+    pub fn take<T: Decode>(&mut self) -> Result<T, Error> {
         // The build script asks as often as it gave names.
         let name = self.names.next().copied().unwrap_or_default();
         let place = self.place.below(Step::Field(name));

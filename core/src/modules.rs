@@ -27,7 +27,7 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 /// What the WIT says of a function.
 struct Description {
     function: &'static Function,
-    description: &'static str,
+    docs: &'static str,
     /// Schemas; see the build script.
     input: &'static str,
     output: &'static str,
@@ -53,7 +53,7 @@ pub fn list_modules() -> Vec<Module> {
         Module {
             id: it.id(),
             title: title(it.function.name),
-            description: it.description.to_owned(),
+            description: it.docs.to_owned(),
             kind: match needs {
                 Some(Scope::Read) => ModuleKind::Search,
                 Some(Scope::Raw) => ModuleKind::Raw,

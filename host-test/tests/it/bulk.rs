@@ -433,3 +433,25 @@ async fn a_look_up_that_fails_fails_those_who_need_it() {
     results[2].failure().assert_unsent("invalidInput");
     assert!(results[1].is_done() && results[3].is_done());
 }
+
+/// A report is bounded whatever the server says.
+#[tokio::test]
+async fn long_complaints_are_left_out_when_there_are_too_many() {
+    let stage = Stage::new().await;
+    let complaints: Vec<_> = (0..20).map(|nth| format!("{nth} {}", "x".repeat(480))).collect();
+    stage.simulator.inject(Injection::new(GRANT, Fault::refusal(StatusCode::BAD_REQUEST, json!(complaints))));
+    let operations: Vec<_> = (0..3000).map(|nth| grant(&format!("m{nth}@example.com"))).collect();
+    let results = apply(&stage, &operations).await.results;
+    let details: usize = results.iter().flat_map(|result| &result.failure().details).map(String::len).sum();
+    assert!(details > 0 && details <= 8 << 20, "{details} bytes");
+}
+
+#[tokio::test]
+async fn a_form_that_is_not_at_fault_is_not_doubted_twice() {
+    let stage = Stage::new().await.configured("MEMBERSPOT_CONCURRENCY", "1");
+    stage.simulator.inject(Injection::new(DELETE, Fault::canned(400, &[], "")));
+    let operations: Vec<_> = (0..8).map(|nth| delete(&format!("m{nth}@example.com"))).collect();
+    let results = apply(&stage, &operations).await.results;
+    assert!(results.iter().all(|result| result.failure().code == "rejected"));
+    assert_eq!(stage.simulator.journal().len(), 15 + 1, "each half, and the other form once");
+}
