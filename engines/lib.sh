@@ -89,12 +89,15 @@ plainly() {
     tr -d '[:space:]"-' <<<"$1" | tr '[:upper:]' '[:lower:]'
 }
 
+# How an error begins, in each way of writing.
+case='(tag:|[({])'
+
 # $1 is an answer that has each of the other arguments in it.
 succeeded() {
     local answer part
     answer=$(plainly "$1")
     shift
-    [[ ! $answer =~ (tag:|\()(permanent|transient) ]] || fail "an error: $answer"
+    [[ ! $answer =~ $case(permanent|transient) ]] || fail "an error: $answer"
     for part in "$@"; do
         [[ $answer == *"$(plainly "$part")"* ]] || fail "$part is missing in $answer"
     done
@@ -104,7 +107,7 @@ succeeded() {
 failed() {
     local answer
     answer=$(plainly "$1")
-    [[ $answer =~ (tag:|\()$2[^a-z] ]] || fail "not $2: $answer"
+    [[ $answer =~ $case$2[^a-z] ]] || fail "not $2: $answer"
     [[ $answer =~ code:$(plainly "$3")[^a-z] ]] || fail "not $3: $answer"
     [[ $answer =~ attempts:$4[^0-9] ]] || fail "not $4 attempts: $answer"
 }
