@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::text::one_line;
+use crate::text::{one_line, quoted};
 
 /// How many mistakes are listed.
 pub const MOST_LISTED: usize = 20;
@@ -59,7 +59,7 @@ impl fmt::Display for Mistakes {
         for (row, mistake) in &self.listed {
             write!(f, "\n  row {row}")?;
             if let Some(place) = &mistake.place {
-                write!(f, ", `{}`", one_line(place))?;
+                write!(f, ", {}", quoted(place))?;
             }
             write!(f, ": {}", one_line(&mistake.problem))?;
         }

@@ -67,7 +67,7 @@ pub enum Spelling {
 }
 
 /// What a column of a table, or a key of an object, says of an operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Column {
     /// Which operation it is.
     Operation,

@@ -1,5 +1,7 @@
 //! From the bytes of a file to its rows: a table, or lines of JSON.
 
+use std::collections::HashSet;
+
 use csv::{ReaderBuilder, StringRecord};
 use serde_json::{Map, Value};
 
@@ -54,25 +56,25 @@ impl<T: Type> Reading<'_, T> {
 
     fn records(&mut self, text: &str, rows: &mut Rows) -> Result<(), Mistakes> {
         let delimiter = self.delimiter.unwrap_or_else(|| delimiter(text));
-        let mut reader =
-            ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
+        let mut builder = ReaderBuilder::new();
+        builder.has_headers(false).flexible(true).delimiter(delimiter);
+        let mut reader = builder.from_reader(text.as_bytes());
         let mut lines = Lines::new(text);
         let mut record = StringRecord::new();
         let mut header: Option<Header> = None;
-        let mut number = 0;
-        let mut breaks_lines = false;
+        let (mut number, mut start) = (0, 0);
         // Reading from memory, and text, cannot fail.
         while !rows.is_full() && matches!(reader.read_record(&mut record), Ok(true)) {
-            number = lines.number_at(record.position().map_or(0, csv::Position::byte));
-            breaks_lines = record.as_slice().contains(['\r', '\n']);
+            start = record.position().map_or(0, csv::Position::byte);
+            number = lines.number_at(start);
             match &header {
                 None => header = Some(self.header(&record, number)?),
                 Some(_) if record.iter().all(str::is_empty) => {}
                 Some(header) => rows.add(number, self.record(header, &record)),
             }
         }
-        // Such a mark swallows the rest of the file, and the crate does not mind.
-        if breaks_lines && text.bytes().filter(|byte| *byte == b'"').count() % 2 == 1 {
+        let last = usize::try_from(start).ok().and_then(|start| text.get(start..)).unwrap_or_default();
+        if rows.wrong != Some(number) && !is_closed(&builder, last) {
             rows.add(number, Err(Mistake::of_row("a quotation mark is not closed")));
         }
         match header {
@@ -85,6 +87,10 @@ impl<T: Type> Reading<'_, T> {
         if record.iter().any(|name| name.contains('@')) && !record.iter().any(|name| name.starts_with("property")) {
             return Err(Mistakes::single(line, "this has to be a header line with the names of the columns"));
         }
+        if record.as_slice().len() > LONGEST_ROW {
+            return Err(Mistakes::single(line, too_long("; is a quotation mark not closed?").problem));
+        }
+        let mut seen = HashSet::new();
         let mut header = Header { names: Vec::new(), columns: Vec::new(), operation: None };
         let mut mistakes = Mistakes::default();
         for (index, name) in record.iter().map(str::trim).enumerate() {
@@ -95,7 +101,7 @@ impl<T: Type> Reading<'_, T> {
             };
             match column {
                 Ok(Column::Ignored) => header.columns.push(Column::Ignored),
-                Ok(column) if header.columns.contains(&column) => {
+                Ok(column) if !seen.insert(column.clone()) => {
                     mistakes.add(line, Mistake::of_row(format!("the column {} is there twice", quoted(name))));
                 }
                 Ok(column) => {
@@ -201,6 +207,8 @@ struct Rows {
     mistakes: Mistakes,
     /// The number of the last one.
     last: u32,
+    /// The number of the last one with a mistake.
+    wrong: Option<u32>,
 }
 
 impl Rows {
@@ -208,7 +216,10 @@ impl Rows {
         self.last = number;
         match row {
             Ok((operation, value)) => self.good.push(Row { number, operation, json: value.to_string().into() }),
-            Err(mistake) => self.mistakes.add(number, mistake),
+            Err(mistake) => {
+                self.wrong = Some(number);
+                self.mistakes.add(number, mistake);
+            }
         }
     }
 
@@ -269,14 +280,28 @@ fn text(bytes: &[u8]) -> Result<&str, Mistakes> {
     }
 }
 
+/// Whether no quotation mark is open where a table ends. Such a mark swallows rows, or shows that the file broke off, and the
+/// reader does not mind; but then what is added belongs to the last record. Marks cannot be counted: within a cell they are
+/// signs like others.
+fn is_closed(builder: &ReaderBuilder, last: &str) -> bool {
+    let longer = format!("{last}\nmore");
+    last.is_empty() || builder.from_reader(longer.as_bytes()).into_records().nth(1).is_some()
+}
+
 /// What stands between the names of the header line.
 fn delimiter(text: &str) -> u8 {
-    let header = text.trim_start_matches(['\r', '\n']).lines().next().unwrap_or_default();
     let mut counts = [(b',', 0_usize), (b';', 0), (b'\t', 0)];
     let mut in_quotes = false;
-    for byte in header.bytes() {
-        in_quotes ^= byte == b'"';
-        if let Some((_, count)) = counts.iter_mut().find(|(delimiter, _)| *delimiter == byte && !in_quotes) {
+    let mut starts_cell = true;
+    for byte in text.trim_start_matches(['\r', '\n']).bytes() {
+        // Within a cell it is a sign like others, and two of them within a quoted cell are one.
+        in_quotes ^= byte == b'"' && (in_quotes || starts_cell);
+        if !in_quotes && matches!(byte, b'\r' | b'\n') {
+            break;
+        }
+        let count = counts.iter_mut().find(|(delimiter, _)| *delimiter == byte && !in_quotes);
+        starts_cell = byte == b'"' || count.is_some();
+        if let Some((_, count)) = count {
             *count += 1;
         }
     }

@@ -121,6 +121,33 @@ mod tests {
     }
 
     #[test]
+    fn the_header_alone_shows_the_delimiter() {
+        for (header, row) in [
+            ("operation;email;property:x", "set-properties;a;1,,,,"),
+            ("operation;email;\"property:a,b,c\nd,e\"", "set-properties;a;1,,,,"),
+            ("\"property:a\n\"\",,,\";operation;email", "1,,,,;set-properties;a"),
+        ] {
+            for line_end in ["\n", "\r\n", "\r"] {
+                let rows = good(&mut reading(), [header, row].join(line_end), Format::Csv);
+                assert_eq!(rows[0].1["val"]["values"][0]["value"], "1,,,,", "{header}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mark_within_a_cell_is_a_sign_like_others() {
+        let header = "operation,email,offer-id,first-name\n";
+        let table = format!("{header}grant-access,a,o,6\" x\ngrant-access,b,o,\"y\nz\"\n");
+        let rows = good(&mut reading(), table, Format::Csv);
+        assert_eq!((&rows[0].1["val"]["firstName"], &rows[1].1["val"]["firstName"]), (&json!("6\" x"), &json!("y\nz")));
+        // As many marks as in a table that is whole, but the last row is within the one before.
+        let table = format!("{header}grant-access,a,o,6\" x\ngrant-access,b,o,\"y\ngrant-access,c,o,z\n");
+        assert_eq!(bad(&mut reading(), table, Format::Csv), [(3, None)]);
+        // A file that broke off.
+        assert_eq!(bad(&mut reading(), format!("{header}grant-access,a,o,\"Ada"), Format::Csv), [(2, None)]);
+    }
+
+    #[test]
     fn rows_are_numbered_as_in_the_file() {
         for line_end in ["\n", "\r\n", "\r"] {
             let lines = ["", "email,offer-id,last-name", "a,o,", "", ",,", "b,o,\"x", "y\"", "", "c,o,"];
@@ -241,10 +268,12 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_do_not_repeat_addresses() {
+    fn mistakes_are_brief_and_repeat_no_address() {
         for (text, format) in [
             ("grant-access,ada@example.com,o", Format::Csv),
             ("operation,email\nada@example.com,grant-access", Format::Csv),
+            ("operation,email,property:ada@example.com\ndelete-user,a,x", Format::Csv),
+            (&format!("operation,email,property:{}\ndelete-user,a,x", "x".repeat(10_000)), Format::Csv),
             (r#"{"operation": "ada@example.com"}"#, Format::Jsonl),
             (r#"{"operation": "grant-access", "ada@example.com": "o"}"#, Format::Jsonl),
             (r#"{"operation": "delete-user", "email": ["ada@example.com"]}"#, Format::Jsonl),
@@ -252,6 +281,7 @@ mod tests {
         ] {
             let mistakes = format.read(&mut reading(), text.as_bytes()).unwrap_err().to_string();
             assert!(!mistakes.contains("ada"), "{mistakes}");
+            assert!(mistakes.len() < 300, "{mistakes}");
         }
     }
 
@@ -269,6 +299,7 @@ mod tests {
         let long = "x".repeat(LONGEST_ROW + 1);
         let table = format!("operation,email\ndelete-user,a\ndelete-user,\"{long}");
         assert_eq!(bad(&mut reading(), table, Format::Csv), [(3, None)]);
+        assert_eq!(bad(&mut reading(), format!("operation,email,property:{long}\n"), Format::Csv), [(1, None)]);
         let line = format!(r#"{{"operation": "delete-user", "email": "{long}"}}"#);
         assert_eq!(bad(&mut reading(), line, Format::Jsonl), [(1, None)]);
 
