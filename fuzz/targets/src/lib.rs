@@ -7,6 +7,7 @@
 #![allow(clippy::missing_panics_doc, reason = "panicking is what a target is for")]
 
 pub mod answers;
+pub mod bulk_file;
 pub mod configuration;
 pub mod inputs;
 pub mod moments;
@@ -20,8 +21,9 @@ mod text;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name that its fuzzer, its corpus and its dictionary have.
-pub static TARGETS: [(&str, Target); 6] = [
+pub static TARGETS: [(&str, Target); 7] = [
     ("answers", answers::run),
+    ("bulk_file", bulk_file::run),
     ("configuration", configuration::run),
     ("inputs", inputs::run),
     ("moments", moments::run),

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
+pub use memberspot_bulk_file::text::one_line;
 use serde::Serialize;
 use serde_json::json;
 
@@ -114,14 +115,6 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
 /// Text from elsewhere, such as a server's words, without anything that a terminal would obey.
 pub fn visible(text: &str) -> Cow<'_, str> {
     let is_hidden = |char: char| char.is_control() && char != '\n';
-    if text.contains(is_hidden) { text.replace(is_hidden, "\u{fffd}").into() } else { text.into() }
-}
-
-/// The same on one line, and without what reorders text: a server's words cannot look like a message of this program.
-pub fn one_line(text: &str) -> Cow<'_, str> {
-    let is_hidden = |char: char| {
-        char.is_control() || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     if text.contains(is_hidden) { text.replace(is_hidden, "\u{fffd}").into() } else { text.into() }
 }
 

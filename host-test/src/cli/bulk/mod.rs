@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
+use memberspot_bulk_file::mistakes::MOST_LISTED;
+use memberspot_bulk_file::reading::{Reading, Row};
 use memberspot_host::connection::DEADLINE_MS;
 use memberspot_host::{Connection, Host};
 use serde_json::{Map, Value, json};
@@ -19,7 +21,7 @@ use serde_json::{Map, Value, json};
 use super::output::{self, BOLD, ERROR, Failure, HINT, NAME, one_line};
 use super::run::{self, ConnectionOptions};
 use super::{HOST, PERMANENT, SUCCESS, TRANSIENT, simulate};
-use input::{Format, MOST_LISTED, Reading, Row};
+use input::Format;
 use operations::Operations;
 use progress::Progress;
 use results::Results;
@@ -105,7 +107,7 @@ impl Bulk {
         }
         let limits = run::limits(&connection);
         let host = Host::builder().limits(limits).build().map_err(|error| Failure::host(&error))?;
-        let operations = Operations::new(&host)?;
+        let operations = operations::of(&host)?;
         let rows = self.rows(&operations)?;
 
         let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::host(&error))?;
@@ -158,7 +160,7 @@ impl Bulk {
             .or_else(|| Format::of(&self.file))
             .ok_or_else(|| Failure::usage(format!("{} may be CSV or JSON lines; --format says which", self.file.display())))?;
         let bytes = input::bytes(&self.file).map_err(|error| Failure::input(&self.file, &error))?;
-        let rows = reading.read(&bytes, format).map_err(|mistakes| {
+        let rows = format.read(&mut reading, &bytes).map_err(|mistakes| {
             Failure::usage(format!("{} cannot be used, and nothing was sent:{mistakes}", self.file.display()))
         })?;
         match reading.defaults.iter().find(|default| !default.fits) {

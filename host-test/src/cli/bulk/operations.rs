@@ -1,202 +1,60 @@
-//! The operations: what they are called and what they take, as the component has it.
+//! The operations, as the component has them.
 
-use std::fmt;
-
+use memberspot_bulk_file::operations::{self, ADDRESS, Field, Operation};
 use memberspot_host::catalog::{Catalog, Shape};
-use memberspot_host::json::{JsonError, from_text, json_name, nearest, to_val};
+use memberspot_host::json::{from_text, json_name, to_val};
 use memberspot_host::{Host, HostError};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use wasmtime::component::types::Type;
 
-use crate::cli::output::{Failure, one_line};
+use crate::cli::output::Failure;
 
 /// The function that applies them.
 pub const FUNCTION: &str = "apply-operations";
-/// The column that names the operation of a row.
-pub const OPERATION: &str = "operation";
-/// What an operation takes that is a bare text in the WIT.
-const ADDRESS: &str = "email";
-/// The field that columns of properties fill.
-const PROPERTIES: &str = "values";
-/// What the columns of properties begin with, and which case of a `property-reference` each is.
-const PROPERTY_PREFIXES: [(&str, &str); 2] = [("property:", "name"), ("property-id:", "id")];
 
 /// All operations.
-pub struct Operations {
-    all: Vec<Operation>,
-    /// The variant itself.
-    ty: Type,
-}
+pub type Operations = operations::Operations<WitType>;
 
-/// One of them.
-pub struct Operation {
-    /// Its name in WIT, such as `grant-access`.
-    pub name: String,
-    /// Its name in JSON, such as `grantAccess`.
-    pub tag: String,
-    /// Whether it deletes what nobody can bring back.
-    pub destructive: bool,
-    fields: Vec<Field>,
-    /// Whether it takes the text of its only field instead of an object.
-    is_bare: bool,
-}
+/// A type of the component.
+pub struct WitType(Type);
 
-struct Field {
-    name: String,
-    key: String,
-    ty: Type,
-}
+impl operations::Type for WitType {
+    fn is_optional(&self) -> bool {
+        matches!(self.0, Type::Option(_))
+    }
 
-/// How a file spells the names of fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spelling {
-    /// As the WIT does, such as `offer-id`.
-    Kebab,
-    /// As JSON does, such as `offerId`.
-    Camel,
-}
+    fn read(&self, text: &str) -> Result<Value, String> {
+        from_text(text, &self.0).map_err(|error| error.to_string())
+    }
 
-/// What a column of a table, or a key of an object, says of an operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Column {
-    /// Which operation it is.
-    Operation,
-    /// A field, by its name in WIT.
-    Field(String),
-    /// The value of a custom property.
-    Property {
-        /// How the property is named: a case of `property-reference`.
-        by: &'static str,
-        /// Its name or id.
-        property: String,
-    },
-    /// Nothing.
-    Ignored,
-}
-
-/// What a row says in one place.
-pub enum Cell<'a> {
-    /// Text, read by the type of the field.
-    Text(&'a str),
-    /// JSON.
-    Json(Value),
-}
-
-/// What a row leaves out. See [`Operations::default`].
-pub struct Default {
-    column: Column,
-    /// As it was given, for messages.
-    pub name: String,
-    text: String,
-    /// Whether some row could have it.
-    pub fits: bool,
-}
-
-/// Why a row is no operation.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Mistake {
-    /// Where in the row.
-    pub place: Option<String>,
-    pub problem: String,
-}
-
-impl Mistake {
-    fn new(place: &str, problem: impl fmt::Display) -> Self {
-        Self { place: Some(place.to_owned()), problem: problem.to_string() }
+    fn check(&self, value: &Value) -> Result<(), String> {
+        to_val(value, &self.0).map(drop).map_err(|error| error.to_string())
     }
 }
 
-impl Operations {
-    /// Those that the component takes.
-    pub fn new(host: &Host) -> Result<Self, Failure> {
-        let function = host.function(FUNCTION).map_err(|error| Failure::host(&error))?;
-        let operations = function.inputs().into_iter().find(|(name, _)| name == "operations");
-        let Some(Type::List(list)) = operations.map(|(_, ty)| ty) else { return Err(strange()) };
-        let ty = list.ty();
-        let Type::Variant(variant) = &ty else { return Err(strange()) };
-        let destructive = destructive()?;
-        let all = variant.cases().map(|case| {
-            let tag = json_name(case.name);
-            let (is_bare, fields) = match case.ty {
-                Some(Type::Record(record)) => (false, record.fields().map(|field| Field::new(field.name, field.ty)).collect()),
-                Some(ty) => (true, vec![Field::new(ADDRESS, ty)]),
-                None => (false, Vec::new()),
-            };
-            let destructive = destructive.contains(&tag);
-            Operation { name: case.name.to_owned(), tag, destructive, fields, is_bare }
-        });
-        Ok(Self { all: all.collect(), ty })
-    }
+/// Those that the component takes.
+pub fn of(host: &Host) -> Result<Operations, Failure> {
+    let function = host.function(FUNCTION).map_err(|error| Failure::host(&error))?;
+    let operations = function.inputs().into_iter().find(|(name, _)| name == "operations");
+    let Some(Type::List(list)) = operations.map(|(_, ty)| ty) else { return Err(strange()) };
+    let ty = list.ty();
+    let Type::Variant(variant) = &ty else { return Err(strange()) };
+    let destructive = destructive()?;
+    let all = variant.cases().map(|case| {
+        let tag = json_name(case.name);
+        let (is_bare, fields) = match case.ty {
+            Some(Type::Record(record)) => (false, record.fields().map(|of| field(of.name, of.ty)).collect()),
+            Some(ty) => (true, vec![field(ADDRESS, ty)]),
+            None => (false, Vec::new()),
+        };
+        let destructive = destructive.contains(&tag);
+        Operation { name: case.name.to_owned(), tag, destructive, fields, is_bare }
+    });
+    Ok(Operations::new(all.collect(), WitType(ty)))
+}
 
-    /// The operation with this number.
-    pub fn get(&self, index: usize) -> &Operation {
-        &self.all[index]
-    }
-
-    fn find(&self, name: &str) -> Option<usize> {
-        self.all.iter().position(|operation| operation.name == name || operation.tag == name)
-    }
-
-    /// The operation of this name, in either spelling.
-    pub fn named(&self, name: &str) -> Result<usize, String> {
-        self.find(name).ok_or_else(|| {
-            let names = self.all.iter().map(|operation| operation.name.as_str());
-            format!("there is no operation {}{}", quoted(name), hint(name, names))
-        })
-    }
-
-    /// What a column of this name says, whatever the operation.
-    pub fn column(&self, name: &str, spelling: Spelling) -> Result<Column, String> {
-        if name == OPERATION {
-            return Ok(Column::Operation);
-        }
-        for (prefix, by) in PROPERTY_PREFIXES {
-            if let Some(property) = name.strip_prefix(prefix) {
-                return match property {
-                    "" => Err(format!("`{prefix}` lacks the {by} of a property")),
-                    property => Ok(Column::Property { by, property: property.to_owned() }),
-                };
-            }
-        }
-        let fields = || self.all.iter().flat_map(|operation| &operation.fields);
-        if let Some(field) = fields().find(|field| field.is(name)) {
-            return Ok(Column::Field(field.name.clone()));
-        }
-        let known = fields().map(|field| field.spelled(spelling)).chain([OPERATION]);
-        Err(format!("{} is not known{}", quoted(name), hint(name, known)))
-    }
-
-    /// A value, as `column=text`, for the rows that leave the column out and whose operation takes it.
-    pub fn default(&self, assignment: &str) -> Result<Default, String> {
-        let (name, text) = assignment.split_once('=').ok_or("expected column=value")?;
-        let column = self.column(name, Spelling::Kebab)?;
-        if column == Column::Operation {
-            return Err("--operation says that".into());
-        }
-        Ok(Default { column, name: name.to_owned(), text: text.to_owned(), fits: false })
-    }
-
-    /// The operation that a row says, and its number.
-    pub fn build<'a>(
-        &self,
-        index: usize,
-        cells: impl IntoIterator<Item = (&'a str, &'a Column, Cell<'a>)>,
-        defaults: &mut [Default],
-        spelling: Spelling,
-    ) -> Result<Value, Mistake> {
-        let operation = &self.all[index];
-        let mut draft = Draft { operation, fields: Map::new(), assignments: Vec::new() };
-        for (place, column, cell) in cells {
-            draft.add(column, cell, spelling).map_err(|problem| Mistake::new(place, problem))?;
-        }
-        for default in defaults {
-            default.fits |= draft.takes(&default.column);
-            draft.complete(default).map_err(|problem| Mistake::new(&default.name, problem))?;
-        }
-        let value = draft.finish(spelling)?;
-        let misfit = |error: JsonError| Mistake { place: None, problem: error.to_string() };
-        to_val(&value, &self.ty).map(|_| value).map_err(misfit)
-    }
+fn field(name: &str, ty: Type) -> Field<WitType> {
+    Field { name: name.to_owned(), key: json_name(name), ty: WitType(ty) }
 }
 
 /// The component is not the one that this command was written for.
@@ -220,138 +78,4 @@ fn destructive() -> Result<Vec<String>, Failure> {
         function.is_none_or(|function| function.facts.scope == "delete")
     };
     Ok(cases.iter().filter(|case| needs_delete(&case.docs)).map(|case| case.name.clone()).collect())
-}
-
-impl Operation {
-    /// The name of its only field, where it takes that alone.
-    pub fn bare(&self) -> Option<&str> {
-        if self.is_bare { Some(ADDRESS) } else { None }
-    }
-
-    fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.iter().find(|field| field.name == name)
-    }
-}
-
-impl Field {
-    fn new(name: &str, ty: Type) -> Self {
-        Self { name: name.to_owned(), key: json_name(name), ty }
-    }
-
-    fn is(&self, name: &str) -> bool {
-        self.name == name || self.key == name
-    }
-
-    fn spelled(&self, spelling: Spelling) -> &str {
-        match spelling {
-            Spelling::Kebab => &self.name,
-            Spelling::Camel => &self.key,
-        }
-    }
-}
-
-/// An operation, as far as it is known.
-struct Draft<'a> {
-    operation: &'a Operation,
-    fields: Map<String, Value>,
-    /// Of properties.
-    assignments: Vec<Value>,
-}
-
-impl Draft<'_> {
-    fn takes(&self, column: &Column) -> bool {
-        match column {
-            Column::Operation | Column::Ignored => false,
-            Column::Field(name) => self.operation.field(name).is_some(),
-            Column::Property { .. } => self.operation.field(PROPERTIES).is_some(),
-        }
-    }
-
-    fn add(&mut self, column: &Column, cell: Cell, spelling: Spelling) -> Result<(), String> {
-        match column {
-            Column::Operation | Column::Ignored => Ok(()),
-            column if !self.takes(column) => {
-                let name = &self.operation.name;
-                let fields: Vec<_> = self.operation.fields.iter().map(|field| field.spelled(spelling)).collect();
-                Err(format!("{name} does not take this; it takes {}", fields.join(", ")))
-            }
-            Column::Field(name) => {
-                let Some(field) = self.operation.field(name) else { return Ok(()) };
-                let value = match cell {
-                    Cell::Json(value) => value,
-                    Cell::Text(text) => from_text(text, &field.ty).map_err(|error| error.to_string())?,
-                };
-                match self.fields.insert(field.key.clone(), value) {
-                    Some(_) => Err("given twice".into()),
-                    None => Ok(()),
-                }
-            }
-            Column::Property { by, property } => {
-                let value = match cell {
-                    Cell::Json(value) => value,
-                    Cell::Text(text) => text.into(),
-                };
-                self.assignments.push(json!({"property": {"tag": by, "val": property}, "value": value}));
-                Ok(())
-            }
-        }
-    }
-
-    fn complete(&mut self, default: &Default) -> Result<(), String> {
-        let is_given = match &default.column {
-            Column::Field(name) => self.operation.field(name).is_some_and(|field| self.fields.contains_key(&field.key)),
-            Column::Property { by, property } => {
-                let reference = json!({"tag": by, "val": property});
-                self.assignments.iter().any(|assignment| assignment["property"] == reference)
-            }
-            Column::Operation | Column::Ignored => true,
-        };
-        if is_given || !self.takes(&default.column) {
-            return Ok(());
-        }
-        self.add(&default.column, Cell::Text(&default.text), Spelling::Kebab)
-    }
-
-    /// The operation in the component's JSON form.
-    fn finish(mut self, spelling: Spelling) -> Result<Value, Mistake> {
-        if !self.assignments.is_empty() {
-            let values = self.fields.entry(PROPERTIES).or_insert_with(|| Value::Array(Vec::new()));
-            let Some(values) = values.as_array_mut() else {
-                return Err(Mistake::new(PROPERTIES, "expected a list"));
-            };
-            values.append(&mut self.assignments);
-        }
-        let is_missing = |field: &&Field| !matches!(field.ty, Type::Option(_)) && !self.fields.contains_key(&field.key);
-        if let Some(missing) = self.operation.fields.iter().find(is_missing) {
-            let problem = match missing.name.as_str() {
-                PROPERTIES => "missing: no column `property:NAME` or `property-id:ID` has a value",
-                _ => "missing",
-            };
-            return Err(Mistake::new(missing.spelled(spelling), problem));
-        }
-        let val = if self.operation.is_bare { self.fields.remove(ADDRESS).unwrap_or_default() } else { self.fields.into() };
-        Ok(json!({"tag": self.operation.tag, "val": val}))
-    }
-}
-
-/// A name from the file. What looks like an address is not repeated: the cells of a row may have slipped.
-pub fn quoted(name: &str) -> String {
-    const LONGEST: usize = 60;
-    if name.contains('@') {
-        return "(an address)".into();
-    }
-    let short: String = name.chars().take(LONGEST).collect();
-    let more = if short.len() < name.len() { "…" } else { "" };
-    format!("`{}{more}`", one_line(&short))
-}
-
-/// What was probably meant, or what there is.
-fn hint<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let mut names: Vec<_> = known.collect();
-    if let Some(nearest) = nearest(name, names.iter().copied()) {
-        return format!("; did you mean `{nearest}`?");
-    }
-    names.sort_unstable();
-    names.dedup();
-    format!("; known are {}", names.join(", "))
 }

@@ -4,12 +4,12 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use memberspot_bulk_file::mistakes::{Mistake, Mistakes};
+use memberspot_bulk_file::reading::Row;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::input::{Mistakes, Row};
-use super::operations::Mistake;
 use crate::cli::output::Failure;
 
 /// The longest line, in bytes: a row and the largest answer that the component gives, escaped.

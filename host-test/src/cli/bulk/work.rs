@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::pin;
 use std::time::Duration;
 
+use memberspot_bulk_file::reading::Row;
 use memberspot_host::json::Answer;
 use memberspot_host::{Connection, Host, HostError, Outcome as Answered};
 use serde::Deserialize;
@@ -12,7 +13,6 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::input::Row;
 use super::operations::FUNCTION;
 use super::progress::Progress;
 use super::results::{Line, Outcome, Results};
