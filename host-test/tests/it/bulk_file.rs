@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use crate::cli::{self, KEY, Ran, memberspot, temporary};
 
 const OFFER: &str = "offer-breath";
+const REVOKE: &str = "/v1/users/set-offer-state";
 
 /// A simulator, and a file with its results in a folder of their own.
 struct Desk {
@@ -71,10 +72,10 @@ impl Desk {
         finish(self.command(file, arguments).spawn_piped())
     }
 
-    /// The lines of the results file of `name`.
+    /// The lines of the results file of `name` that speak of rows.
     fn results(&self, name: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.path(&format!("{name}.results.jsonl"))).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// The last outcome of each row.
@@ -246,10 +247,109 @@ fn the_example_runs() {
     assert!(include_str!("../../../README.md").contains(table), "the README has another table");
     let desk = Desk::new("example");
     desk.write("x.csv", table);
-    let mut command = memberspot(&["bulk", "--simulator", "--json", "x.csv"]);
-    let ran = finish(command.current_dir(&desk.folder).spawn_piped());
     let rows = table.lines().count() - 1;
-    assert_eq!((ran.code, &ran.json()["done"]), (0, &json!(rows)), "{}", ran.stderr);
+    let run = |arguments: &[&str]| {
+        let mut command = memberspot(&["bulk", "--simulator", "--json", "x.csv"]);
+        finish(command.args(arguments).current_dir(&desk.folder).spawn_piped())
+    };
+    // A demo school leaves nothing that a second run would find.
+    for _ in 0..2 {
+        let ran = run(&[]);
+        assert_eq!((ran.code, &ran.json()["done"]), (0, &json!(rows)), "{}", ran.stderr);
+        assert!(!desk.path("x.csv.results.jsonl").exists());
+    }
+    assert_eq!(run(&["--resume"]).code, 2);
+    assert_eq!(run(&["--results", "x.csv.results.jsonl"]).code, 0);
+    assert_eq!(desk.outcomes("x.csv").len(), rows);
+    assert_eq!(run(&["--results", "x.csv.results.jsonl", "--resume"]).code, 2, "the school is another one");
+}
+
+#[test]
+fn results_are_of_one_server() {
+    let (desk, other) = (Desk::new("server"), Desk::new("other-server"));
+    desk.write("x.csv", grants(2));
+    assert_eq!(desk.bulk("x.csv", &[]).code, 0);
+    let before = fs::read(desk.path("x.csv.results.jsonl")).unwrap();
+    let ran = desk.bulk("x.csv", &["--resume", "--base-url", &other.simulator.origin()]);
+    assert_eq!(ran.code, 2);
+    for origin in [desk.simulator.origin(), other.simulator.origin()] {
+        assert!(ran.stderr.contains(&origin), "{}", ran.stderr);
+    }
+    assert!(other.simulator.journal().is_empty());
+    assert_eq!(fs::read(desk.path("x.csv.results.jsonl")).unwrap(), before);
+}
+
+#[test]
+fn what_was_overtaken_is_not_sent_again() {
+    let desk = Desk::new("overtaken");
+    desk.write(
+        "x.csv",
+        format!(
+            "operation,email,offer-id\nrevoke-access,neu@example.com,{OFFER}\ngrant-access,Neu@Example.com,{OFFER}\n\
+             revoke-access,nobody@example.com,{OFFER}\n"
+        ),
+    );
+    let ran = desk.bulk("x.csv", &[]);
+    assert_eq!((ran.code, &ran.json()["failed"]), (1, &json!({"notFound": 2})), "{}", ran.stderr);
+    desk.simulator.clear_journal();
+    let ran = desk.bulk("x.csv", &["--resume"]);
+    let summary = ran.json();
+    assert_eq!((ran.code, &summary["failed"]), (1, &json!({"overtaken": 1, "notFound": 1})), "{}", ran.stderr);
+    assert_eq!(desk.simulator.journal().len(), 1, "only the row on the other member");
+    assert!(desk.school().member("neu@example.com").unwrap().grants[OFFER].active);
+}
+
+#[test]
+fn what_may_still_take_effect_is_not_overtaken() {
+    let desk = Desk::new("unknown");
+    let mut rows = format!("{}revoke-access,USER-2@example.com,{OFFER}\n", grants(1));
+    rows += &format!("grant-access,other@example.com,{OFFER}\n");
+    desk.write("x.csv", rows);
+    desk.simulator.inject(Injection::everywhere(Fault::malformed_json()).with_effect().once());
+    let ran = finish(desk.command("x.csv", &[]).env("MEMBERSPOT_CONCURRENCY", "1").spawn_piped());
+    let summary = ran.json();
+    assert_eq!((ran.code, &summary["stopped"], &summary["done"]), (3, &json!("outcomeUnknown"), &json!(1)), "{}", ran.stderr);
+    let failed = &desk.results("x.csv")[0]["error"];
+    assert_eq!((&failed["tag"], &failed["val"]["outcomeUnknown"]), (&json!("permanent"), &json!(true)), "{failed}");
+    assert_eq!(summary["left"]["notStarted"], 1, "{summary}");
+    assert_eq!(desk.simulator.journal().len(), 2);
+    let ran = desk.bulk("x.csv", &["--resume"]);
+    assert_eq!((ran.code, &ran.json()["done"]), (0, &json!(2)), "{}", ran.stderr);
+    assert!(!desk.school().member("user-2@example.com").unwrap().grants[OFFER].active);
+}
+
+#[test]
+fn a_row_that_always_fails_holds_up_its_member_alone() {
+    const ROWS: usize = 600;
+    let desk = Desk::new("aside");
+    // More rows on one member than fit into a call, and others behind them.
+    let mut rows = "operation,email,offer-id\n".to_owned();
+    for row in 0..ROWS {
+        let operation = if row % 2 == 0 { "revoke-access" } else { "grant-access" };
+        rows += &format!("{operation},anna@example.com,offer-yoga-basic\n");
+    }
+    rows += grants(ROWS).split_once('\n').unwrap().1;
+    desk.write("x.csv", rows);
+    desk.simulator.inject(Injection::new(REVOKE, Fault::status(StatusCode::SERVICE_UNAVAILABLE)));
+    let ran = desk.bulk("x.csv", &[]);
+    let summary = ran.json();
+    assert_eq!((ran.code, &summary["stopped"], &summary["done"]), (3, &json!("tooManyTries"), &json!(ROWS)), "{}", ran.stderr);
+    assert_eq!(summary["left"], json!({"unavailable": 1, "notStarted": ROWS - 1}));
+    assert!(desk.grants() == each_once(ROWS));
+    desk.simulator.clear_faults();
+    let ran = desk.bulk("x.csv", &["--resume"]);
+    assert_eq!((ran.code, &ran.json()["done"]), (0, &json!(ROWS)), "{}", ran.stderr);
+}
+
+#[test]
+fn trouble_with_every_row_ends_the_run() {
+    let desk = Desk::new("outage");
+    desk.write("x.csv", grants(1600));
+    desk.simulator.inject(Injection::everywhere(Fault::status(StatusCode::SERVICE_UNAVAILABLE)));
+    let ran = desk.bulk("x.csv", &[]);
+    let summary = ran.json();
+    assert_eq!((ran.code, &summary["stopped"], &summary["calls"]), (3, &json!("tooManyTries"), &json!(10)), "{}", ran.stderr);
+    assert_eq!(summary["left"], json!({"unavailable": 1000, "notStarted": 600}));
 }
 
 #[test]
@@ -350,6 +450,17 @@ fn results_are_not_overwritten() {
     assert_eq!(desk.bulk("x.csv", &["--results", "x.csv"]).code, 2);
     assert_eq!(desk.bulk("x.csv", &["--results", "x.csv", "--resume"]).code, 2);
 
+    // Only what is torn off behind a good beginning is taken away.
+    let header = format!("{{\"memberspotBulk\":1,\"origin\":\"{}\"}}\n", desk.simulator.origin());
+    for foreign in [&header[..20], header.trim_end(), &format!("{header}notes"), &format!("{header}{{\"row\":\n")] {
+        desk.write("x.csv.results.jsonl", foreign);
+        assert_eq!(desk.bulk("x.csv", &["--resume"]).code, 2, "{foreign:?}");
+        assert_eq!(fs::read_to_string(desk.path("x.csv.results.jsonl")).unwrap(), foreign);
+    }
+    // What keeps nothing is no place for results.
+    #[cfg(unix)]
+    assert_eq!(desk.bulk("x.csv", &["--results", "/dev/null"]).code, 2);
+
     // Nor are two runs let into one file.
     desk.write("x.csv.results.jsonl", "");
     let file = fs::File::open(desk.path("x.csv.results.jsonl")).unwrap();
@@ -357,8 +468,49 @@ fn results_are_not_overwritten() {
     assert_eq!(desk.bulk("x.csv", &["--resume"]).code, 2);
     assert!(desk.simulator.journal().is_empty());
     file.unlock().unwrap();
-    // An empty file holds no results.
-    assert_eq!(desk.bulk("x.csv", &[]).code, 0);
+    // An empty file holds no results, and neither does one that only says where they would be from.
+    for empty in ["", &header] {
+        fs::remove_file(desk.path("x.csv.results.jsonl")).unwrap();
+        desk.write("x.csv.results.jsonl", empty);
+        assert_eq!(desk.bulk("x.csv", &[]).code, 0);
+        assert_eq!(desk.outcomes("x.csv").len(), 1);
+        #[cfg(unix)]
+        if empty.is_empty() {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(desk.path("x.csv.results.jsonl")).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn results_that_cannot_be_written_end_the_run() {
+    let desk = Desk::new("full");
+    desk.write("x.csv", grants(700));
+    // A file may have 32 MiB, which leaves room for the component and not for the results of a call.
+    let header = format!("{{\"memberspotBulk\":1,\"origin\":\"{}\"}}\n", desk.simulator.origin());
+    let filling = "x".repeat((32 << 20) - 4096);
+    let long = format!("{{\"row\":2,\"operation\":\"{filling}\",\"outcome\":\"notStarted\"}}\n");
+    desk.write("x.csv.results.jsonl", header + &long);
+    let command = desk.command("x.csv", &["--resume"]);
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 65536; exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    let ran = finish(limited.current_dir(&desk.folder).stdin(Stdio::null()).spawn_piped());
+    let summary = ran.json();
+    assert_eq!((ran.code, &summary["stopped"], &summary["calls"]), (4, &json!("results"), &json!(1)), "{}", ran.stderr);
+    assert_eq!(summary["left"], json!({"outcomeUnknown": 500, "notStarted": 200}));
+    assert_eq!(desk.bulk("x.csv", &["--resume"]).code, 0);
+    assert_eq!(desk.outcomes("x.csv").len(), 700);
 }
 
 #[test]
@@ -368,7 +520,7 @@ fn a_run_goes_on_after_what_is_left_of_the_results() {
     assert_eq!(desk.bulk("x.csv", &[]).code, 0);
     let whole = fs::read_to_string(desk.path("x.csv.results.jsonl")).unwrap();
     let lines: Vec<&str> = whole.split_inclusive('\n').collect();
-    for (torn, sent) in [(0, 6), (1, 6), (20, 6), (lines[4].len() - 1, 6), (lines[4].len(), 5)] {
+    for (torn, sent) in [(0, 7), (1, 7), (20, 7), (lines[4].len() - 1, 7), (lines[4].len(), 6)] {
         desk.write("x.csv.results.jsonl", lines[..4].concat() + &lines[4][..torn]);
         desk.simulator.clear_journal();
         let ran = desk.bulk("x.csv", &["--resume"]);
@@ -484,6 +636,34 @@ fn an_interrupt_ends_the_run_after_the_call() {
     assert_eq!(summary["left"], json!({"notStarted": ROWS as u64 - done}));
     assert_eq!(desk.bulk("x.csv", &["--resume"]).code, 0);
     assert!(desk.grants() == each_once(ROWS));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_interrupt_leaves_the_outcome_unknown() {
+    let (seen, first) = mpsc::sync_channel(1);
+    let (end, is_over) = mpsc::sync_channel::<()>(0);
+    let is_over = std::sync::Mutex::new(is_over);
+    let desk = Desk::watched("twice", move |_| {
+        let _ = seen.try_send(());
+        // No answer before the end.
+        let _ = is_over.lock().unwrap().recv();
+    });
+    desk.write("x.csv", grants(600));
+    let mut child = desk.command("x.csv", &[]).spawn_piped();
+    first.recv().unwrap();
+    let kill = |child: &Child| {
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    };
+    kill(&child);
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("Ctrl-C")));
+    kill(&child);
+    let ran = finish(child);
+    drop(end);
+    let summary = ran.json();
+    assert_eq!((ran.code, &summary["stopped"]), (3, &json!("interrupted")));
+    assert_eq!(summary["left"], json!({"outcomeUnknown": 500, "notStarted": 100}));
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 mod input;
 mod operations;
+mod order;
 mod progress;
 mod results;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ use input::Format;
 use operations::Operations;
 use progress::Progress;
 use results::Results;
-use work::{Failed, Interrupt, Stop, Tally, Work};
+use work::{Failed, Interrupt, OVERTAKEN, Stop, Tally, Work};
 
 /// How long a call may take where nothing else is said: long enough for the operations of a call at a slow server, and for
 /// the waits that Memberspot asks for within it; short enough for who pressed Ctrl-C.
@@ -123,23 +124,39 @@ impl Bulk {
         if !self.resume {
             self.confirm(&operations, rows.iter())?;
         }
-        let (mut results, mut done) =
-            if self.resume { Results::resume(&path, &rows)? } else { (Results::create(&path)?, Vec::new()) };
-        done.sort_unstable();
-        let pending = (0..rows.len()).filter(|index| done.binary_search(index).is_err()).collect();
-        let mut work = Work::new(&host, &connection, &rows, pending);
+        let (mut results, done) = self.results(path.as_deref(), &connection, &rows)?;
+        let mut work = Work::new(&host, &connection, &rows);
+        work.leave_out(&done);
         if self.resume {
             self.confirm(&operations, work.pending.iter().map(|index| &rows[*index]))?;
         }
         work.stop_on_error = self.stop_on_error;
-        announce(&operations, &work, &connection);
+        announce(&operations, &work, done.len(), &connection);
 
         let started = Instant::now();
         let progress = Progress::new(work.pending.len(), !json);
-        let applied = runtime.block_on(async { work.apply(&mut results, &progress, Interrupt::listen()).await });
+        let stop = runtime.block_on(async { work.apply(results.as_mut(), &progress, Interrupt::listen()).await });
         progress.end();
-        let ended = Ended { tally: work.tally, rows: rows.len(), stop: applied?, took: started.elapsed(), results: path };
+        let ended =
+            Ended { tally: work.tally, rows: rows.len(), done: done.len(), stop, took: started.elapsed(), results: path };
         ended.say(json, &connection)
+    }
+
+    /// The results file, where there is to be one, and the rows that are done according to it, by their places.
+    fn results(
+        &self,
+        path: Option<&Path>,
+        connection: &Connection,
+        rows: &[Row],
+    ) -> Result<(Option<Results>, HashSet<usize>), Failure> {
+        let Some(path) = path else { return Ok((None, HashSet::new())) };
+        let origin = connection.origin().ok_or_else(|| Failure::usage("the base URL is no origin; nothing was sent"))?;
+        let origin = origin.to_string();
+        if self.resume {
+            let (results, done) = Results::resume(path, &origin, rows)?;
+            return Ok((Some(results), done));
+        }
+        Ok((Some(Results::create(path, &origin)?), HashSet::new()))
     }
 
     /// The operations of the file.
@@ -171,16 +188,22 @@ impl Bulk {
         }
     }
 
-    fn results_path(&self) -> Result<PathBuf, Failure> {
+    /// Where the results go. A simulated school ends with the run, and with it what the results would speak of: they are
+    /// kept only where that is asked for.
+    fn results_path(&self) -> Result<Option<PathBuf>, Failure> {
         match &self.results {
-            Some(path) => Ok(path.clone()),
+            Some(path) => Ok(Some(path.clone())),
+            None if self.simulator && self.resume => {
+                Err(Failure::usage("a simulated school begins anew with each run; there is nothing to go on with"))
+            }
+            None if self.simulator => Ok(None),
             None if self.file == Path::new("-") => {
                 Err(Failure::usage("with standard input, --results has to name the results file"))
             }
             None => {
                 let mut name = self.file.clone().into_os_string();
                 name.push(".results.jsonl");
-                Ok(name.into())
+                Ok(Some(name.into()))
             }
         }
     }
@@ -208,7 +231,7 @@ impl Bulk {
     /// Has the component check all rows.
     async fn check(&self, host: &Host, connection: &Connection, rows: &[Row], json: bool) -> Result<u8, Failure> {
         let mut bad = Bad::default();
-        let mut work = Work::new(host, connection, rows, (0..rows.len()).collect());
+        let mut work = Work::new(host, connection, rows);
         match work.check(|row, error| bad.add(row, error)).await {
             Ok(()) => bad.say(rows.len(), json),
             Err(Stop::Refused(error)) => {
@@ -260,8 +283,8 @@ impl Bad {
             }
         });
         output::stdout(|out| match count {
-            0 => writeln!(out, "{rows} rows are acceptable; nothing was sent"),
-            count => writeln!(out, "{count} of {rows} rows are not acceptable ({}); nothing was sent", listed(&self.codes)),
+            0 => writeln!(out, "acceptable: {rows} of {rows}; nothing was sent"),
+            count => writeln!(out, "not acceptable: {count} of {rows} ({}); nothing was sent", listed(&self.codes)),
         })?;
         Ok(code)
     }
@@ -282,13 +305,12 @@ fn listed(counts: &BTreeMap<String, usize>) -> String {
 }
 
 /// Says what is about to happen, and where.
-fn announce(operations: &Operations, work: &Work, connection: &Connection) {
+fn announce(operations: &Operations, work: &Work, done: usize, connection: &Connection) {
     let counts = counts(operations, work.pending.iter().map(|index| &work.rows[*index]));
-    let done = work.rows.len() - work.pending.len();
     let target = connection.origin().map(|origin| format!(" at {origin}")).unwrap_or_default();
     output::message(|err| {
         if done > 0 {
-            writeln!(err, "{done} of {} rows are done already", work.rows.len())?;
+            writeln!(err, "done already: {done} of {}", work.rows.len())?;
         }
         if counts.is_empty() { Ok(()) } else { writeln!(err, "to do{target}: {}", listed(&counts)) }
     });
@@ -299,9 +321,11 @@ struct Ended {
     tally: Tally,
     /// Of the whole file.
     rows: usize,
+    /// How many rows an earlier run has done.
+    done: usize,
     stop: Option<Stop>,
     took: Duration,
-    results: PathBuf,
+    results: Option<PathBuf>,
 }
 
 impl Ended {
@@ -324,19 +348,23 @@ impl Ended {
             None => PERMANENT,
             Some(Stop::Interrupted) => TRANSIENT,
             Some(Stop::Abandoned) => {
-                error("stopped within a call; rows of it may be done");
+                error("stopped within a call; its rows may be done");
                 TRANSIENT
             }
             Some(Stop::Tries(row)) => {
-                error(&format!("row {row} did not succeed in several calls; the results file says why"));
+                error(&format!("row {row} did not succeed in several calls{}", self.see_results()));
+                TRANSIENT
+            }
+            Some(Stop::Unknown(row)) => {
+                error(&format!("row {row} failed, and may still take effect; what comes after it waits{}", self.see_results()));
                 TRANSIENT
             }
             Some(Stop::Wait(wait)) => {
-                error(&format!("Memberspot asks to wait for {} s; go on after that", wait.as_secs()));
+                error(&format!("more can be sent in {} s; go on after that", wait.as_secs()));
                 TRANSIENT
             }
             Some(Stop::Failed(row)) => {
-                error(&format!("row {row} failed; the results file says why"));
+                error(&format!("row {row} failed{}", self.see_results()));
                 PERMANENT
             }
             Some(Stop::Unauthorized) => {
@@ -348,6 +376,27 @@ impl Ended {
                 error(&format!("{}; rows of the call under way may be done", one_line(&output::chain(trouble))));
                 HOST
             }
+            Some(Stop::Results(trouble)) => {
+                let code = trouble.report(false);
+                error("rows of the call under way may be done; --resume sends them again");
+                code
+            }
+        }
+    }
+
+    fn see_results(&self) -> &'static str {
+        if self.results.is_some() { "; the results file says why" } else { "" }
+    }
+
+    /// What to do about the rows that are left.
+    fn hint(&self) -> Option<&'static str> {
+        match &self.stop {
+            _ if self.tally.left == 0 || self.results.is_none() => None,
+            Some(Stop::Unauthorized) => Some("with a key that is accepted, the same command with --resume goes on"),
+            Some(Stop::Refused(answer)) if answer.to_json()["tag"] == "permanent" => {
+                Some("once that is put right, the same command with --resume goes on")
+            }
+            _ => Some("the same command with --resume goes on"),
         }
     }
 
@@ -355,17 +404,14 @@ impl Ended {
         Some(match self.stop.as_ref()? {
             Stop::Interrupted | Stop::Abandoned => "interrupted",
             Stop::Tries(_) => "tooManyTries",
+            Stop::Unknown(_) => "outcomeUnknown",
             Stop::Wait(_) => "longWait",
             Stop::Failed(_) => "failed",
             Stop::Unauthorized => "unauthorized",
             Stop::Refused(_) => "refused",
             Stop::Host(_) => "host",
+            Stop::Results(_) => "results",
         })
-    }
-
-    /// How many rows an earlier run has done.
-    fn already_done(&self) -> usize {
-        self.rows - self.tally.done - self.tally.failures() - self.tally.left
     }
 
     fn to_json(&self) -> Value {
@@ -374,13 +420,13 @@ impl Ended {
         };
         let mut summary = json!({
             "rows": self.rows,
-            "alreadyDone": self.already_done(),
+            "alreadyDone": self.done,
             "done": self.tally.done,
             "failed": counts(&self.tally.failed),
             "left": counts(&self.tally.held_up),
             "calls": self.tally.calls,
             "milliseconds": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
-            "results": self.results.to_string_lossy(),
+            "results": self.results.as_ref().map(|path| path.to_string_lossy()),
         });
         if let Some(stopped) = self.stopped() {
             summary["stopped"] = stopped.into();
@@ -402,14 +448,22 @@ impl Ended {
             })
         };
         writeln!(out, "{:<8} {:>8}", "done", self.tally.done)?;
-        if self.already_done() > 0 {
-            writeln!(out, "{:<8} {:>8}", "before", self.already_done())?;
+        if self.done > 0 {
+            writeln!(out, "{:<8} {:>8}", "before", self.done)?;
         }
         table(out, "failed", &self.tally.failed)?;
         table(out, "left", &self.tally.held_up)?;
-        writeln!(out, "in {:.1} s; results are in {NAME}{}{NAME:#}", self.took.as_secs_f64(), self.results.display())?;
-        if self.tally.left > 0 {
-            writeln!(out, "{HINT}hint:{HINT:#} the same command with --resume goes on")?;
+        write!(out, "in {:.1} s", self.took.as_secs_f64())?;
+        if let Some(path) = &self.results {
+            write!(out, "; results are in {NAME}{}{NAME:#}", path.display())?;
+        }
+        writeln!(out)?;
+        if self.tally.failed.contains_key(OVERTAKEN) {
+            let why = "a later row on the same member is done, so this one was not sent; in a file of its own it is";
+            writeln!(out, "{HINT}hint:{HINT:#} overtaken: {why}")?;
+        }
+        if let Some(hint) = self.hint() {
+            writeln!(out, "{HINT}hint:{HINT:#} {hint}")?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The work: call after call until every row is settled, or something says to stop.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::operations::FUNCTION;
+use super::order::{self, Aside, Member};
 use super::progress::Progress;
 use super::results::{Line, Outcome, Results};
 use crate::cli::output::Failure;
@@ -25,8 +26,16 @@ const OPERATIONS_A_CALL: usize = 500;
 const CHECKS_A_CALL: usize = 10_000;
 /// What the operations of one call may be long, in bytes: the component holds them in memory.
 const BYTES_A_CALL: usize = 4 << 20;
-/// How many calls a row may fail in, and how many calls in a row may settle nothing.
+/// How many calls a row may fail in before it is set aside, and how many calls in a row may settle nothing.
 const MOST_TRIES: u32 = 5;
+/// How often rows may be set aside with nothing settled in between: then it is not the rows that are the trouble.
+const MOST_BARREN: u32 = 2;
+/// Rows that were not sent, among the codes.
+const NOT_STARTED: &str = "notStarted";
+/// Rows of a call whose answer was lost, among the codes.
+const OUTCOME_UNKNOWN: &str = "outcomeUnknown";
+/// Rows that are not sent because a later one on the same member is done, among the codes.
+pub const OVERTAKEN: &str = "overtaken";
 /// The longest wait that Memberspot can ask for; a run that should wait longer ends instead.
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 /// The wait after a call that settled nothing, doubled after each such call.
@@ -60,16 +69,20 @@ pub enum Stop {
     Abandoned,
     /// This row, or all, failed too often.
     Tries(u32),
+    /// This row failed, and may still take effect.
+    Unknown(u32),
     /// This row failed, and that was to be the end.
     Failed(u32),
     /// The key is not accepted.
     Unauthorized,
-    /// Memberspot asks for a long wait.
+    /// A long wait is due.
     Wait(Duration),
     /// The component refused the call as a whole.
     Refused(Answer),
     /// The call did not come to an end.
     Host(HostError),
+    /// What became of the call under way could not be written down.
+    Results(Failure),
 }
 
 /// What became of the rows.
@@ -142,6 +155,7 @@ pub struct Work<'a> {
     host: &'a Host,
     connection: &'a Connection,
     pub rows: &'a [Row],
+    members: Vec<Member>,
     /// Places of the rows that are to be done, in the order of the file.
     pub pending: VecDeque<usize>,
     pub stop_on_error: bool,
@@ -150,29 +164,53 @@ pub struct Work<'a> {
     failing: HashMap<usize, (u32, String)>,
     /// How many calls in a row settled nothing.
     stuck: u32,
+    /// How often rows were set aside since the last call that settled something.
+    barren: u32,
+    aside: Aside,
+    /// The rows that are set aside.
+    waiting: Vec<usize>,
+    /// Why the first of them is.
+    why_aside: Option<Stop>,
+    /// The rows of a call whose answer was lost.
+    lost: HashSet<usize>,
 }
 
 impl<'a> Work<'a> {
-    pub fn new(host: &'a Host, connection: &'a Connection, rows: &'a [Row], pending: VecDeque<usize>) -> Self {
+    pub fn new(host: &'a Host, connection: &'a Connection, rows: &'a [Row]) -> Self {
         Self {
             host,
             connection,
             rows,
-            pending,
+            members: order::members(rows),
+            pending: (0..rows.len()).collect(),
             stop_on_error: false,
             tally: Tally::default(),
             failing: HashMap::new(),
             stuck: 0,
+            barren: 0,
+            aside: Aside::default(),
+            waiting: Vec::new(),
+            why_aside: None,
+            lost: HashSet::new(),
         }
+    }
+
+    /// Leaves out what an earlier run has done, and what may not be sent after that. `done` are places in `rows`.
+    pub fn leave_out(&mut self, done: &HashSet<usize>) {
+        let overtaken = order::overtaken(&self.members, |index| done.contains(&index));
+        for index in &overtaken {
+            self.tally.failed.entry(OVERTAKEN.into()).or_default().add(self.rows[*index].number);
+        }
+        self.pending.retain(|index| !done.contains(index) && overtaken.binary_search(index).is_err());
     }
 
     /// Applies the operations. What becomes of them is in `results` before the next call begins.
     pub async fn apply(
         &mut self,
-        results: &mut Results,
+        mut results: Option<&mut Results>,
         progress: &Progress,
         mut interrupt: Interrupt,
-    ) -> Result<Option<Stop>, Failure> {
+    ) -> Option<Stop> {
         let stop = loop {
             let batch = self.batch(OPERATIONS_A_CALL);
             if batch.is_empty() {
@@ -182,13 +220,21 @@ impl<'a> Work<'a> {
             let report = match answer {
                 Ok(report) => report,
                 Err(stop) => {
+                    if matches!(stop, Stop::Abandoned | Stop::Host(_)) {
+                        self.lost.extend(&batch);
+                    }
                     self.put_back(batch);
                     break Some(stop);
                 }
             };
             self.tally.calls += 1;
             let wait = report.retry_after_ms.map(Duration::from_millis);
-            results.append(&self.lines(&batch, &report))?;
+            let written = results.as_mut().map_or(Ok(()), |results| results.append(&self.lines(&batch, &report)));
+            if let Err(trouble) = written {
+                self.lost.extend(&batch);
+                self.put_back(batch);
+                break Some(Stop::Results(trouble));
+            }
             let stop = self.settle(&batch, report);
             progress.show(&self.tally, self.pending.len());
             if stop.is_some() {
@@ -198,12 +244,22 @@ impl<'a> Work<'a> {
                 break Some(stop);
             }
         };
-        self.tally.left = self.pending.len();
-        for index in &self.pending {
-            let code = self.failing.get(index).map_or("notStarted", |(_, code)| code);
-            self.tally.held_up.entry(code.to_owned()).or_default().add(self.rows[*index].number);
+        self.count_left();
+        stop.or(self.why_aside.take())
+    }
+
+    fn count_left(&mut self) {
+        let mut left: Vec<_> = self.pending.iter().chain(&self.waiting).copied().collect();
+        left.sort_unstable();
+        self.tally.left = left.len();
+        for index in left {
+            let code = match self.failing.get(&index) {
+                _ if self.lost.contains(&index) => OUTCOME_UNKNOWN,
+                Some((_, code)) => code,
+                None => NOT_STARTED,
+            };
+            self.tally.held_up.entry(code.to_owned()).or_default().add(self.rows[index].number);
         }
-        Ok(stop)
     }
 
     /// Has the operations checked, and sends nothing. The result are those that are not acceptable, with the error.
@@ -222,11 +278,16 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// The next rows, at most so many.
+    /// The next rows, at most so many. Those that have to wait are set aside.
     fn batch(&mut self, most: usize) -> Vec<usize> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(&index) = self.pending.front() {
+            if self.aside.holds(index, self.members[index]) {
+                self.waiting.push(index);
+                self.pending.pop_front();
+                continue;
+            }
             bytes += self.rows[index].json.len();
             if batch.len() == most || (bytes > BYTES_A_CALL && !batch.is_empty()) {
                 break;
@@ -293,6 +354,7 @@ impl<'a> Work<'a> {
     fn settle(&mut self, batch: &[usize], report: Report) -> Option<Stop> {
         let mut stop = None;
         let mut again = Vec::new();
+        let mut why_aside = None;
         for (&index, fate) in batch.iter().zip(report.results) {
             let row = self.rows[index].number;
             match fate {
@@ -303,30 +365,41 @@ impl<'a> Work<'a> {
                 Fate::NotStarted => again.push(index),
                 Fate::Failed(error) => {
                     let code = error["val"]["code"].as_str().unwrap_or_default().to_owned();
-                    if error["tag"] == "transient" {
+                    let is_transient = error["tag"] == "transient";
+                    if !is_transient && code == "unauthorized" {
+                        stop = Some(Stop::Unauthorized);
+                    } else if !is_transient && self.stop_on_error {
+                        stop.get_or_insert(Stop::Failed(row));
+                    }
+                    // As in the component: what may still take effect is not overtaken either.
+                    if is_transient || error["val"]["outcomeUnknown"] == true {
                         again.push(index);
                         let (tries, last) = self.failing.entry(index).or_default();
                         *tries += 1;
                         *last = code;
-                        if *tries >= MOST_TRIES {
-                            stop.get_or_insert(Stop::Tries(row));
+                        if !is_transient || *tries >= MOST_TRIES {
+                            self.aside.add(index, self.members[index]);
+                            why_aside.get_or_insert(if is_transient { Stop::Tries(row) } else { Stop::Unknown(row) });
                         }
                         continue;
-                    }
-                    if code == "unauthorized" {
-                        stop = Some(Stop::Unauthorized);
-                    } else if self.stop_on_error {
-                        stop.get_or_insert(Stop::Failed(row));
                     }
                     self.failing.remove(&index);
                     self.tally.failed.entry(code).or_default().add(row);
                 }
             }
         }
-        self.stuck = if again.len() == batch.len() { self.stuck + 1 } else { 0 };
-        if self.stuck >= MOST_TRIES {
+        (self.stuck, self.barren) = match (again.len() == batch.len(), &why_aside) {
+            (false, _) => (0, 0),
+            (true, Some(_)) => (0, self.barren + 1),
+            (true, None) => (self.stuck + 1, self.barren),
+        };
+        if self.stuck >= MOST_TRIES || self.barren >= MOST_BARREN {
             stop.get_or_insert(Stop::Tries(self.rows[batch[0]].number));
         }
+        self.why_aside = self.why_aside.take().or(why_aside);
+        let (waiting, again): (Vec<_>, Vec<_>) =
+            again.into_iter().partition(|index| self.aside.holds(*index, self.members[*index]));
+        self.waiting.extend(waiting);
         self.put_back(again);
         stop
     }
@@ -344,7 +417,7 @@ impl<'a> Work<'a> {
             _ if !is_repeated => return Ok(()),
             Some(asked) if asked > LONGEST_WAIT => return Err(Stop::Wait(asked)),
             Some(asked) => {
-                progress.say(&format!("Memberspot asks to wait for {} s", asked.as_secs_f64().ceil()));
+                progress.say(&format!("waiting for {} s", asked.as_secs_f64().ceil()));
                 asked
             }
             None if self.stuck > 0 => FIRST_WAIT * 2_u32.pow(self.stuck - 1),
