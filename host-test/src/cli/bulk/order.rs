@@ -110,11 +110,11 @@ mod tests {
         let found = |members: &[Member], done: &[usize]| overtaken(members, |index| done.contains(&index));
         assert_eq!(found(&[a, b, a, b], &[2]), [0]);
         assert_eq!(found(&[a, b, a, a], &[0, 3]), [2]);
-        assert_eq!(found(&[a, b, a], &[0, 1]), []);
+        assert!(found(&[a, b, a], &[0, 1]).is_empty());
         // A row that may concern anybody is overtaken by everybody, and overtakes everybody.
         assert_eq!(found(&[None, a, None], &[1]), [0]);
         assert_eq!(found(&[a, b, None, a], &[2]), [0, 1]);
-        assert_eq!(found(&[a, b], &[]), []);
+        assert!(found(&[a, b], &[]).is_empty());
     }
 
     #[test]
