@@ -205,7 +205,9 @@ impl<T: Transport> Client<'_, T> {
                 let outcome = self.deliver(&other.request).await;
                 match &outcome {
                     Ok(_) => findings.took(other.doubt, Form::Other),
-                    Err(Error::Permanent(_)) => findings.took(other.doubt, doubt::after_both(&refusal)),
+                    Err(Error::Permanent(again)) if doubt::is_same_refusal(&refusal, again) => {
+                        findings.took(other.doubt, Form::Likely);
+                    }
                     Err(_) => {}
                 }
                 outcome

@@ -31,10 +31,10 @@ impl Doubt {
     }
 }
 
-/// What a refusal of the likelier form says for the rest of the call, if the other form was refused as well: where the method
-/// itself was not wanted, the other form is right, whatever was wrong with its content; else the form was not at fault.
-pub fn after_both(refusal: &Failure) -> Form {
-    if refusal.status == Some(400) { Form::Likely } else { Form::Other }
+/// Whether both forms were refused in the same words: then neither was at fault. Another refusal of the other form says
+/// nothing of its form, which may well have been the right one.
+pub fn is_same_refusal(one: &Failure, other: &Failure) -> bool {
+    (one.status, &one.details) == (other.status, &other.details)
 }
 
 /// A form of a request.

@@ -455,3 +455,17 @@ async fn a_form_that_is_not_at_fault_is_not_doubted_twice() {
     assert!(results.iter().all(|result| result.failure().code == "rejected"));
     assert_eq!(stage.simulator.journal().len(), 15 + 1, "each half, and the other form once");
 }
+
+/// A refusal of the other form for its content says nothing against the form.
+#[tokio::test]
+async fn a_form_is_not_given_up_for_what_was_in_it() {
+    let stage = Stage::new().await.configured("MEMBERSPOT_CONCURRENCY", "1");
+    stage.simulator.edit_school(KEY, |school| school.dialect.property_key = PropertyKey::PropertyId).unwrap();
+    let set_by_id = |id: &str| {
+        let value = json!({"property": {"tag": "id", "val": id}, "value": "x"});
+        operation("setProperties", json!({"email": "anna@example.com", "values": [value]}))
+    };
+    let results = apply(&stage, &[set_by_id("prop-that-is-none"), set_by_id("prop-level")]).await.results;
+    assert_eq!(results[0].failure().code, "notFound");
+    assert!(results[1].is_done(), "{results:?}");
+}
