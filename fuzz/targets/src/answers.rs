@@ -36,7 +36,7 @@ mod script;
 
 const EMAIL: &str = "ada@example.com";
 
-/// Input: a [`Script`]. Every function gets the same answers.
+/// Input: a `Script`. Every function gets the same answers.
 pub fn run(input: &[u8]) {
     let script = Script::parse(input);
     let school = School { script: &script };
