@@ -34,3 +34,16 @@ grant_access() {
 }
 
 story
+
+# The same over MCP, in each way that a client may connect.
+python=${PYTHON:-python3}
+if "$python" -c 'import mcp' 2>/dev/null; then
+    simulate
+    "$MEMBERSPOT" functions --mcp >"$work/descriptions"
+    DESCRIPTIONS=$work/descriptions bounded "$python" "$here/client.py" "${wassette[@]}" run --disable-builtin-tools \
+        2>"$work/log" || fail "$(<"$work/log")"
+    calls=("GET /v1/offers 200" "POST /v1/users/grant-user-offer-by-mail "{201,404})
+    has_received "${calls[@]}" "${calls[@]}"
+else
+    note "not tried over MCP: the package mcp for $python is missing"
+fi
