@@ -75,23 +75,29 @@ simulate() {
     configure
 }
 
-# The simulator has had these requests, in this order, and no other. Ends it.
-has_received() {
+# These are the next requests that the simulator has had, in this order.
+receives() {
     local line request expected
     for expected in "$@"; do
         read -r -t "$patience" -u "$journal" line || fail "not received: $expected"
         request=${line#*#* }
         [[ $request == "$expected ("* || $request == "$expected after "* ]] || fail "received: $line, not $expected"
     done
+}
+
+# They are, and there are no others. Ends the simulator.
+has_received() {
+    local line
+    receives "$@"
     kill "$simulator"
     ! read -r -t "$patience" -u "$journal" line || fail "received as well: $line"
     exec {journal}<&-
 }
 
-# The answer without what the engines' ways of writing differ in: `{"code": "not-found"}`, `{code: not-found}` and
-# `{"code":"notFound"}` become the same.
+# The answer without what the engines' ways of writing differ in: `{"code": "not-found"}`, `{code: not-found}`,
+# `{"code":"not_found"}` and `{"code":"notFound"}` become the same.
 plainly() {
-    tr -d '[:space:]"-' <<<"$1" | tr '[:upper:]' '[:lower:]'
+    tr -d '[:space:]"_-' <<<"$1" | tr '[:upper:]' '[:lower:]'
 }
 
 # How an error begins, in each way of writing.
