@@ -39,6 +39,11 @@ version() {
     echo "version: $1"
 }
 
+# For its table, too: what somebody who only sees the result should know.
+note() {
+    echo "note: $1"
+}
+
 bounded() {
     timeout --kill-after=5 "$patience" "$@"
 }
