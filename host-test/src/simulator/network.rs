@@ -26,7 +26,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 use super::faults::ConnectFault;
 use super::server::Shared;
 use super::stream::MemoryStream;
-use crate::egress::{Exchange, HttpSender};
+use crate::sender::{Exchange, HttpSender};
 
 /// The most connections that wait for a simulator to take them.
 const BACKLOG: usize = 128;
@@ -38,7 +38,7 @@ const LONGEST_WAIT: Duration = Duration::from_mins(10);
 /// Clones are the same network.
 ///
 /// As an [`HttpSender`] it opens a connection for each request and reports the errors that
-/// [`DefaultSender`](crate::egress::DefaultSender) reports of sockets. It speaks no TLS: with `https`, the port is another
+/// [`PooledSender`](crate::sender::PooledSender) reports of sockets. It speaks no TLS: with `https`, the port is another
 /// one and nothing else. Only IP addresses and `localhost` are known to it, any other host is an error of DNS; where
 /// nobody listens, a connection is refused.
 #[derive(Clone, Default)]
