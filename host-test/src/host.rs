@@ -16,8 +16,8 @@ use wasmtime_wasi::{HostMonotonicClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::Connector;
-use crate::dynamic::{self, Function, Outcome};
 use crate::connection::API_KEY;
+use crate::dynamic::{self, Function, Outcome};
 use crate::egress::{Egress, Excess, Refusal, Traffic, Vault};
 use crate::json::JsonError;
 use crate::keys::{ApiKey, KeyError, KeyStore};

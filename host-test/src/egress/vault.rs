@@ -6,11 +6,13 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::body::{Body, Frame, SizeHint};
 use memchr::memmem::Finder;
+use tokio::time::{Sleep, sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 use zeroize::Zeroizing;
 
@@ -65,7 +67,7 @@ impl Vault {
                 *value = HeaderValue::from_maybe_shared(text.freeze()).unwrap_or(HeaderValue::from_static(""));
             }
         }
-        WasiBody::new(Locked { body, secrets, held: BytesMut::new(), ended: None })
+        WasiBody::new(Locked { body, secrets, held: BytesMut::new(), until: None, ended: None })
     }
 
     /// How an answer may spell the key, each with as long a replacement: verbatim, and escaped as in JSON.
@@ -131,11 +133,17 @@ fn undecided(text: &[u8], secrets: &[Secret]) -> usize {
     secrets.iter().map(begins).max().unwrap_or(0)
 }
 
+/// How long the possible beginning of a key is held back: little beside the seconds after which the component takes a body
+/// for broken. A server that sends a key in pieces so far apart does it on purpose, and could spell it as it likes.
+const LONGEST_HOLD: Duration = Duration::from_millis(10);
+
 /// A body without the secrets. What may be the beginning of one is held back until it is known.
 struct Locked {
     body: WasiBody,
     secrets: Vec<Secret>,
     held: BytesMut,
+    /// How long it is held.
+    until: Option<Pin<Box<Sleep>>>,
     /// How the body ended, while something is held.
     ended: Option<Option<Result<Frame<Bytes>, Error>>>,
 }
@@ -166,7 +174,16 @@ impl Body for Locked {
             return Poll::Ready(ended);
         }
         loop {
-            let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+            let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
+                if this.held.is_empty() {
+                    return Poll::Pending;
+                }
+                ready!(this.until.get_or_insert_with(|| Box::pin(sleep(LONGEST_HOLD))).as_mut().poll(cx));
+                this.until = None;
+                return Poll::Ready(Some(Ok(Frame::data(this.held.split().freeze()))));
+            };
+            this.until = None;
+            let frame = match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(piece) => {
                         let piece = this.pass(piece);
