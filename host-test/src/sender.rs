@@ -193,10 +193,10 @@ fn permitted(found: Vec<SocketAddr>, reach: Reach) -> Result<Vec<SocketAddr>, No
 /// The error of the client in the words of `wasi:http`.
 fn reported(error: &legacy::Error) -> Error {
     let causes = || std::iter::successors(Some(error as &(dyn StdError + 'static)), |cause| deeper(*cause));
-    if causes().any(|cause| cause.is::<NotPublic>()) {
+    if causes().any(<dyn StdError>::is::<NotPublic>) {
         return Error::DestinationIpProhibited;
     }
-    if causes().any(|cause| cause.is::<Unresolved>()) {
+    if causes().any(<dyn StdError>::is::<Unresolved>) {
         return Error::DnsError { rcode: None, info_code: None };
     }
     if let Some(problem) = causes().find_map(|cause| cause.downcast_ref::<rustls::Error>()) {

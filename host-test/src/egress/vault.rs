@@ -145,7 +145,7 @@ struct Locked {
     /// How long it is held.
     until: Option<Pin<Box<Sleep>>>,
     /// How the body ended, while something is held.
-    ended: Option<Option<Result<Frame<Bytes>, Error>>>,
+    ended: Option<Result<(), Error>>,
 }
 
 impl Locked {
@@ -171,7 +171,7 @@ impl Body for Locked {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
         if let Some(ended) = this.ended.take() {
-            return Poll::Ready(ended);
+            return Poll::Ready(ended.err().map(Err));
         }
         loop {
             let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
@@ -183,7 +183,7 @@ impl Body for Locked {
                 return Poll::Ready(Some(Ok(Frame::data(this.held.split().freeze()))));
             };
             this.until = None;
-            let frame = match frame {
+            let end = match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(piece) => {
                         let piece = this.pass(piece);
@@ -195,12 +195,13 @@ impl Body for Locked {
                     // Trailers: nobody needs them, and they may hold anything.
                     Err(_) => continue,
                 },
-                end => end,
+                Some(Err(error)) => Err(error),
+                None => Ok(()),
             };
             if this.held.is_empty() {
-                return Poll::Ready(frame);
+                return Poll::Ready(end.err().map(Err));
             }
-            this.ended = Some(frame);
+            this.ended = Some(end);
             let rest = std::mem::take(&mut this.held).freeze();
             return Poll::Ready(Some(Ok(Frame::data(rest))));
         }
