@@ -2,11 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
 
-use zeroize::Zeroizing;
-
-use crate::Origin;
+use crate::{ApiKey, Origin};
 
 // The component says what its variables are called.
 pub use memberspot_core::config::{
@@ -16,40 +13,9 @@ pub use memberspot_core::config::{
 /// What the names of all variables of the component begin with.
 pub const PREFIX: &str = "MEMBERSPOT_";
 
-/// An API key. It is never printed, and it is wiped from memory when it is dropped; the copies that reach the component
-/// live as long as its instance.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey(Zeroizing<String>);
-
-impl ApiKey {
-    /// Takes the key verbatim: its form is nobody's business but Memberspot's.
-    #[must_use]
-    pub fn new(key: impl Into<String>) -> Self {
-        Self(Zeroizing::new(key.into()))
-    }
-}
-
-impl From<String> for ApiKey {
-    fn from(key: String) -> Self {
-        Self::new(key)
-    }
-}
-
-impl From<&str> for ApiKey {
-    fn from(key: &str) -> Self {
-        Self::new(key)
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(..)")
-    }
-}
-
-/// One connection to Memberspot: the environment of the component's instances.
+/// One connection to Memberspot: its key, and the environment of the component's instances.
 ///
-/// Nothing is checked here. The component reads its own configuration and answers `not-configured` when it is wrong.
+/// Without a key of its own, the host asks its [`KeyStore`](crate::keys::KeyStore) at each call. Nothing is checked here. The component reads its own configuration and answers `not-configured` when it is wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Connection {
     key: Option<ApiKey>,
@@ -147,10 +113,14 @@ impl Connection {
         Origin::parse(self.get(BASE_URL).unwrap_or(DEFAULT_BASE_URL))
     }
 
-    /// The environment of an instance.
+    /// The key, where the connection has its own.
+    pub(crate) fn own_key(&self) -> Option<&ApiKey> {
+        self.key.as_ref()
+    }
+
+    /// The environment of an instance, but for the key.
     pub(crate) fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
-        let key = self.key.iter().map(|key| (API_KEY, key.0.as_str()));
-        key.chain(self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 
@@ -163,14 +133,16 @@ mod tests {
         let key = "canary-4711";
         let connection = Connection::new(key).variable(API_KEY, key);
         assert!(!format!("{connection:?}{:?}", ApiKey::new(key)).contains(key));
-        assert_eq!(connection.environment().collect::<Vec<_>>(), [(API_KEY, key)]);
+        assert_eq!(connection.own_key(), Some(&ApiKey::new(key)));
+        assert_eq!(connection.environment().count(), 0);
     }
 
     #[test]
     fn only_the_components_variables_are_taken_over() {
         let vars = [("PATH", "/bin"), (API_KEY, "k"), ("MEMBERSPOT_FUTURE", "1"), ("XMEMBERSPOT_A", "2")];
         let connection = Connection::from_vars(vars.map(|(name, value)| (name.into(), value.into()))).unwrap();
-        assert_eq!(connection.environment().collect::<Vec<_>>(), [(API_KEY, "k"), ("MEMBERSPOT_FUTURE", "1")]);
+        assert_eq!(connection.environment().collect::<Vec<_>>(), [("MEMBERSPOT_FUTURE", "1")]);
+        assert_eq!(connection.own_key(), Some(&ApiKey::new("k")));
     }
 
     #[cfg(unix)]

@@ -31,6 +31,11 @@ impl Outcome {
             Self::Failure(answer) => Err(answer.to_json()),
         }
     }
+
+    /// Whether the function failed because the component's scopes or the host's policy forbid what it wanted.
+    pub(crate) fn is_not_permitted(&self) -> bool {
+        matches!(self, Self::Failure(error) if error.to_json()["val"]["code"] == "notPermitted")
+    }
 }
 
 /// A function that the component exports.

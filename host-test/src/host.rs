@@ -1,23 +1,29 @@
 //! The engine with the component compiled in it, and the calls.
 
+use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
-use wasmtime::component::{Component, HasData, Instance, InstancePre, Linker, ResourceTable, Val};
+use wasmtime::component::{Component, HasData, Instance, InstancePre, Linker, ResourceTable, ResourceTableError, Val};
 use wasmtime::{Config, Engine, PoolingAllocationConfig, Store};
 use wasmtime_wasi::p2::bindings as wasi;
 use wasmtime_wasi::{HostMonotonicClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::Connector;
+use crate::connection::API_KEY;
 use crate::dynamic::{self, Function, Outcome};
-use crate::egress::{DefaultSender, Egress, HttpSender};
+use crate::egress::{Egress, Excess, Refusal, Traffic, Vault};
 use crate::json::JsonError;
+use crate::keys::{ApiKey, KeyError, KeyStore};
 use crate::limits::{ITEMS, Meter, TABLE_ELEMENTS, Ticker};
-use crate::{COMPONENT, Connection, Limits};
+use crate::sender::{HttpSender, PooledSender, Reach};
+use crate::{COMPONENT, Connection, Limits, Origin, Tenant};
 
 /// Why a call could not be made, or did not come to an end. What the component itself answers, errors included, is not
 /// one of these.
@@ -74,6 +80,48 @@ pub enum HostError {
         /// How it broke off.
         source: wasmtime::Error,
     },
+    /// The component held more than [`Limits::handles`].
+    #[error("the component holds more than {limit} handles")]
+    OutOfHandles {
+        /// The limit.
+        limit: usize,
+        /// How it broke off.
+        source: wasmtime::Error,
+    },
+    /// The component computed for longer than [`Limits::computing`]. Requests that it had sent may have taken effect.
+    #[error("the component computes for more than {} s; the call may have taken effect", limit.as_secs_f64())]
+    OutOfComputing {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The component sent or received more than its limits allow. What it had sent may have taken effect.
+    #[error("the call needs more than {limit} {of}; it may have taken effect")]
+    OutOfTraffic {
+        /// Of what it was too much.
+        of: Excess,
+        /// The limit.
+        limit: u64,
+    },
+    /// The call failed because the host's policy refused a request.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// There is no key for the tenant. Nothing was sent.
+    #[error("there is no API key for the tenant")]
+    Key(#[source] KeyError),
+    /// [`Limits::calls`] of the tenant run, and [`Limits::waiting`] wait. Nothing was sent.
+    #[error("the tenant has {calls} calls running and {waiting} waiting; try again later")]
+    Busy {
+        /// How many may run.
+        calls: usize,
+        /// How many may wait.
+        waiting: usize,
+    },
+    /// [`HostBuilder::allow_internal`] was given what is no origin.
+    #[error("{text:?} is no origin such as https://memberspot.internal:8443")]
+    NoOrigin {
+        /// What was given.
+        text: String,
+    },
     /// The call took longer than [`Limits::time`]. Requests that it had sent may have taken effect.
     #[error("the call did not end within {} s; it may have taken effect", limit.as_secs_f64())]
     TimedOut {
@@ -86,9 +134,10 @@ fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default()
 }
 
-/// The connector, compiled and ready. Cheap to clone; all clones share one engine.
+/// The connector, compiled and ready. One for each process: cheap to clone, all clones share one engine.
 ///
-/// Each call runs in an instance of its own, which ends with it: calls share no memory, and may run at the same time.
+/// Each call runs in an instance of its own, which ends with it: calls share no memory, and may run at the same time. To
+/// drop the future of a call ends the call; requests that it had sent may have taken effect.
 /// Calls run on tokio, with its timers and I/O enabled. The component's clock is tokio's: where tokio's time is paused,
 /// so is the component's.
 #[derive(Clone)]
@@ -98,30 +147,61 @@ struct Inner {
     pre: InstancePre<State>,
     functions: Vec<Function>,
     limits: Limits,
-    sender: Arc<dyn HttpSender>,
+    sender: Option<Arc<dyn HttpSender>>,
+    keys: Option<Arc<dyn KeyStore>>,
+    internal: Internal,
     ticker: Ticker,
     places: Option<Semaphore>,
+}
+
+/// Which origins may be at addresses that are not public.
+enum Internal {
+    These(Vec<Origin>),
+    All,
 }
 
 /// Settings of a [`Host`].
 #[must_use]
 pub struct HostBuilder {
     limits: Limits,
-    sender: Arc<dyn HttpSender>,
+    sender: Option<Arc<dyn HttpSender>>,
+    keys: Option<Arc<dyn KeyStore>>,
+    internal: BTreeSet<String>,
+    all_internal: bool,
     component: Vec<u8>,
     pool: Option<u32>,
 }
 
 impl HostBuilder {
-    /// What a call may use.
+    /// What a call may use, where its tenant has no limits of its own.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// What sends the requests that the policy lets through; [`DefaultSender`] when not set.
+    /// What sends the requests that the policy lets through, for all tenants, and decides which addresses it dials. When not
+    /// set, each tenant has a [`PooledSender`] of its own.
     pub fn sender(mut self, sender: impl HttpSender + 'static) -> Self {
-        self.sender = Arc::new(sender);
+        self.sender = Some(Arc::new(sender));
+        self
+    }
+
+    /// Where the keys of tenants are whose [`Connection`] has none.
+    pub fn keys(mut self, keys: impl KeyStore + 'static) -> Self {
+        self.keys = Some(Arc::new(keys));
+        self
+    }
+
+    /// Lets tenants whose base URL has this origin reach it wherever it is: on this machine, or in its network. Without
+    /// it, addresses that are not public are not dialled, whatever name leads to them.
+    pub fn allow_internal(mut self, origin: impl Into<String>) -> Self {
+        self.internal.insert(origin.into());
+        self
+    }
+
+    /// Lets every tenant reach its origin wherever it is. For hosts whose base URLs all come from who runs them.
+    pub fn allow_all_internal(mut self) -> Self {
+        self.all_internal = true;
         self
     }
 
@@ -152,11 +232,15 @@ impl HostBuilder {
         let engine = Engine::new(&config).map_err(HostError::Engine)?;
         let component = Component::from_binary(&engine, &self.component).map_err(HostError::Load)?;
         let pre = linker(&engine).and_then(|linker| linker.instantiate_pre(&component)).map_err(HostError::Load)?;
+        let origin = |text: String| Origin::parse(&text).ok_or(HostError::NoOrigin { text });
+        let internal = self.internal.into_iter().map(origin).collect::<Result<_, _>>()?;
         Ok(Host(Arc::new(Inner {
             pre,
             functions: dynamic::exports(&engine, &component),
             limits: self.limits,
             sender: self.sender,
+            keys: self.keys,
+            internal: if self.all_internal { Internal::All } else { Internal::These(internal) },
             ticker: Ticker::start(&engine).map_err(|error| HostError::Engine(error.into()))?,
             places: self.pool.map(|calls| Semaphore::new(calls as usize)),
         })))
@@ -175,7 +259,39 @@ impl Host {
 
     /// A host with other settings.
     pub fn builder() -> HostBuilder {
-        HostBuilder { limits: Limits::default(), sender: Arc::new(DefaultSender), component: COMPONENT.to_vec(), pool: None }
+        HostBuilder {
+            limits: Limits::default(),
+            sender: None,
+            keys: None,
+            internal: BTreeSet::new(),
+            all_internal: false,
+            component: COMPONENT.to_vec(),
+            pool: None,
+        }
+    }
+
+    /// An account to make calls for, with the limits of this host. Its id is what a [`KeyStore`] knows it by.
+    #[must_use]
+    pub fn tenant(&self, id: impl Into<String>, connection: Connection) -> Tenant {
+        self.tenant_within(id, connection, self.0.limits.clone())
+    }
+
+    /// The same with limits of its own. Of the memory, it gets no more than the host's limits say.
+    #[must_use]
+    pub fn tenant_within(&self, id: impl Into<String>, connection: Connection, mut limits: Limits) -> Tenant {
+        limits.memory = limits.memory.min(self.0.limits.memory);
+        let sender = match &self.0.sender {
+            Some(sender) => sender.clone(),
+            None => Arc::new(PooledSender::new(self.reach(connection.origin().as_ref()))),
+        };
+        Tenant::new(id.into(), connection, limits, sender)
+    }
+
+    fn reach(&self, origin: Option<&Origin>) -> Reach {
+        match &self.0.internal {
+            Internal::These(origins) if !origin.is_some_and(|origin| origins.contains(origin)) => Reach::Public,
+            _ => Reach::Internal,
+        }
     }
 
     /// The functions that the component exports, in the order of its interfaces.
@@ -210,11 +326,12 @@ impl Host {
     ///
     /// When the function is not known, the input does not fit it, or the call does not come to an end. A function that
     /// fails is no error here: see [`Outcome::Failure`].
-    pub async fn call(&self, connection: &Connection, function: &str, input: &Value) -> Result<Outcome, HostError> {
+    pub async fn call(&self, tenant: &Tenant, function: &str, input: &Value) -> Result<Outcome, HostError> {
         let function = self.function(function)?;
         let arguments = function.arguments(input)?;
         let mut results = vec![Val::Bool(false); function.ty().results().len()];
-        self.run(connection, async |store, instance| {
+        let traffic = Arc::new(Traffic::new(tenant.limits()));
+        self.run(tenant, &traffic, async |store, instance| {
             // The index comes from the component that the instance was made of.
             let exported = instance
                 .get_func(&mut *store, function.index)
@@ -222,7 +339,12 @@ impl Host {
             exported.call_async(store, &arguments, &mut results).await.map_err(HostError::Trap)
         })
         .await?;
-        Ok(dynamic::outcome(results))
+        let outcome = dynamic::outcome(results);
+        match traffic.refusal() {
+            // The component knows that it was refused, but not by what.
+            Some(refusal) if outcome.is_not_permitted() => Err(HostError::Refused(refusal)),
+            _ => Ok(outcome),
+        }
     }
 
     /// Calls functions through the typed [`bindings`](crate::bindings), all in one new instance.
@@ -232,46 +354,107 @@ impl Host {
     /// When the work does not come to an end, or the component is not this version of the connector.
     pub async fn with<T>(
         &self,
-        connection: &Connection,
+        tenant: &Tenant,
         work: impl AsyncFnOnce(&Connector, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, HostError> {
-        self.run(connection, async |store, instance| {
+        let traffic = Arc::new(Traffic::new(tenant.limits()));
+        self.run(tenant, &traffic, async |store, instance| {
             let connector = Connector::new(&mut *store, &instance).map_err(HostError::Load)?;
             work(&connector, store).await.map_err(HostError::Trap)
         })
         .await
     }
 
-    /// Makes an instance for this connection and works with it, within the limits.
+    /// Makes an instance for this tenant and works with it, within the limits.
     async fn run<T>(
         &self,
-        connection: &Connection,
+        tenant: &Tenant,
+        traffic: &Arc<Traffic>,
         work: impl AsyncFnOnce(&mut Store<State>, Instance) -> Result<T, HostError>,
     ) -> Result<T, HostError> {
-        let Inner { pre, limits, sender, ticker, places, .. } = &*self.0;
-        let _place = match places {
-            // Nobody closes the semaphore.
-            Some(places) => places.acquire().await.ok(),
-            None => None,
-        };
-        let mut store = Store::new(pre.engine(), State::new(connection, limits, sender.clone()));
+        let Inner { pre, ticker, .. } = &*self.0;
+        let limits = tenant.limits();
+        let busy = || HostError::Busy { calls: limits.calls, waiting: limits.waiting };
+        let _places = tokio::time::timeout(limits.time, self.places(tenant)).await.ok().flatten().ok_or_else(busy)?;
+        let timed_out = HostError::TimedOut { limit: limits.time };
+        let deadline = Instant::now() + limits.time;
+        let Ok(key) = tokio::time::timeout_at(deadline, self.key(tenant)).await else { return Err(timed_out) };
+        let mut store = Store::new(pre.engine(), State::new(tenant, key?, traffic.clone()));
         store.limiter(|state| &mut state.meter);
         store.epoch_deadline_async_yield_and_update(1);
         store.set_epoch_deadline(1);
 
         let _ticking = ticker.tick();
-        let result = tokio::time::timeout(limits.time, async {
+        let work = Computing::new(limits.computing, async {
             let instance = pre.instantiate_async(&mut store).await.map_err(HostError::Instantiate)?;
             work(&mut store, instance).await
-        })
-        .await
-        .unwrap_or(Err(HostError::TimedOut { limit: limits.time }));
+        });
+        let result = tokio::select! {
+            biased;
+            result = tokio::time::timeout_at(deadline, work) => result.unwrap_or(Err(timed_out)),
+            () = traffic.exceeded() => Err(timed_out),
+        };
+        if let Some((of, limit)) = traffic.excess() {
+            return Err(HostError::OutOfTraffic { of, limit });
+        }
         match result {
             Err(HostError::Trap(source) | HostError::Instantiate(source)) if store.data().meter.refused_memory() => {
                 Err(HostError::OutOfMemory { limit: limits.memory, source })
             }
+            Err(HostError::Trap(source)) if matches!(source.downcast_ref(), Some(ResourceTableError::Full)) => {
+                Err(HostError::OutOfHandles { limit: limits.handles, source })
+            }
             result => result,
         }
+    }
+
+    /// Places for a call: the tenant's, then one that all share. `None` when too many wait.
+    async fn places<'a>(&'a self, tenant: &'a Tenant) -> Option<(SemaphorePermit<'a>, Option<SemaphorePermit<'a>>)> {
+        let own = tenant.place().await.ok()?;
+        let shared = match &self.0.places {
+            // Nobody closes the semaphore.
+            Some(places) => places.acquire().await.ok(),
+            None => None,
+        };
+        Some((own, shared))
+    }
+
+    /// The key of a tenant: its own, or what the store has. `None` where there is neither.
+    async fn key(&self, tenant: &Tenant) -> Result<Option<ApiKey>, HostError> {
+        match (tenant.connection().own_key(), &self.0.keys) {
+            (Some(key), _) => Ok(Some(key.clone())),
+            (None, Some(keys)) => keys.key(tenant.id()).await.map(Some).map_err(HostError::Key),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// Adds up how long a future takes while it runs, and ends it when that is too long. Without the time that it waits: a guest
+/// that computes yields at every tick, and one that waits takes nothing.
+struct Computing<F> {
+    work: Pin<Box<F>>,
+    left: Duration,
+    limit: Duration,
+}
+
+impl<F> Computing<F> {
+    fn new(limit: Duration, work: F) -> Self {
+        Self { work: Box::pin(work), left: limit, limit }
+    }
+}
+
+impl<T, F: Future<Output = Result<T, HostError>>> Future for Computing<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // Of the machine, whatever tests do to tokio's time.
+        let start = std::time::Instant::now();
+        let result = self.work.as_mut().poll(cx);
+        self.left = self.left.saturating_sub(start.elapsed());
+        if result.is_pending() && self.left.is_zero() {
+            return Poll::Ready(Err(HostError::OutOfComputing { limit: self.limit }));
+        }
+        result
     }
 }
 
@@ -330,9 +513,14 @@ pub struct State {
 }
 
 impl State {
-    fn new(connection: &Connection, limits: &Limits, sender: Arc<dyn HttpSender>) -> Self {
+    fn new(tenant: &Tenant, key: Option<ApiKey>, traffic: Arc<Traffic>) -> Self {
+        let limits = tenant.limits();
+        let vault = key.map(Vault::new);
         let mut wasi = WasiCtx::builder();
-        for (name, value) in connection.environment() {
+        if let Some(vault) = &vault {
+            wasi.env(API_KEY, vault.stand_in());
+        }
+        for (name, value) in tenant.connection().environment() {
             wasi.env(name, value);
         }
         wasi.monotonic_clock(TokioClock(Instant::now()));
@@ -341,7 +529,7 @@ impl State {
         Self {
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
-            egress: Egress { allowed: connection.origin(), sender },
+            egress: Egress { allowed: tenant.origin().cloned(), vault, traffic, sender: tenant.sender() },
             table,
             meter: Meter::new(limits),
         }

@@ -11,10 +11,11 @@
 //! let host = Host::new()?;
 //! // Once for each account.
 //! let connection = Connection::new(std::fs::read_to_string("key")?.trim_end()).scopes("read,write");
+//! let school = host.tenant("school-1", connection);
 //!
 //! // By name, with JSON.
 //! let input = json!({"email": "ada@example.com", "offerId": "o1"});
-//! match host.call(&connection, "grant-access", &input).await? {
+//! match host.call(&school, "grant-access", &input).await? {
 //!     Outcome::Success(user) => println!("{}", user.to_json()["uid"]),
 //!     Outcome::Failure(error) => eprintln!("{}", error.to_json()),
 //! }
@@ -28,7 +29,7 @@
 //!     order_id: None,
 //! };
 //! let user = host
-//!     .with(&connection, async |connector, store| {
+//!     .with(&school, async |connector, store| {
 //!         connector.memberspot_connector_access().call_grant_access(store, &request).await
 //!     })
 //!     .await??;
@@ -37,8 +38,10 @@
 //! # }
 //! ```
 //!
-//! What the component can reach is the environment of its [`Connection`], a clock, and the one [`Origin`] that the
-//! connection names. What it may use is in [`Limits`]. Each call runs in an instance of its own.
+//! What the component can reach is the environment of its [`Connection`] without the key, a clock, and the one [`Origin`]
+//! that the connection names: on the public internet, where the host does not [allow](HostBuilder::allow_internal) another
+//! address by name. The key is put into requests when they have left the component. What a call may use is in [`Limits`].
+//! Each call runs in an instance of its own.
 
 #![warn(missing_docs, clippy::pedantic)]
 #![forbid(unsafe_code)]
@@ -52,15 +55,20 @@ pub mod egress;
 mod handler;
 mod host;
 pub mod json;
+pub mod keys;
 mod limits;
+pub mod sender;
 #[allow(clippy::pedantic, reason = "written against the default lints")]
 pub mod simulator;
+mod tenant;
 
-pub use connection::{ApiKey, Connection};
+pub use connection::Connection;
 pub use dynamic::{Function, Outcome};
 pub use egress::Origin;
 pub use host::{Host, HostBuilder, HostError, State};
+pub use keys::ApiKey;
 pub use limits::Limits;
+pub use tenant::Tenant;
 
 /// The component, as the build script made it.
 pub const COMPONENT: &[u8] = include_bytes!(env!("MEMBERSPOT_COMPONENT"));

@@ -18,8 +18,20 @@ pub struct Limits {
     pub memory: usize,
     /// From the start of the instance to its answer, waiting included.
     pub time: Duration,
+    /// Time that the component computes, or has the host compute for it. In steps of ten milliseconds.
+    pub computing: Duration,
     /// Requests, responses, streams and timers that the component holds at the same time.
     pub handles: usize,
+    /// Requests that a call makes.
+    pub requests: u64,
+    /// Bytes that a call sends in bodies of requests.
+    pub sent: u64,
+    /// Bytes that a call receives in bodies of answers.
+    pub received: u64,
+    /// Calls of a tenant that run at the same time. Others wait for their turn.
+    pub calls: usize,
+    /// Calls of a tenant that wait for their turn. Others are refused.
+    pub waiting: usize,
 }
 
 impl Default for Limits {
@@ -29,8 +41,16 @@ impl Default for Limits {
             // as JSON and as the typed answer.
             memory: 128 << 20,
             time: Duration::from_mins(5),
+            // Ten thousand operations and their reports take the component some seconds.
+            computing: Duration::from_mins(1),
             // The component makes up to 64 requests at a time, of about ten handles each.
             handles: 1000,
+            // Ten thousand operations, each of some requests, each made ten times at the most.
+            requests: 500_000,
+            sent: 1 << 30,
+            received: 4 << 30,
+            calls: 32,
+            waiting: 10_000,
         }
     }
 }

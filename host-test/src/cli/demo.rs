@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use memberspot_host::simulator::{Clock, Member, Options, Simulator};
-use memberspot_host::{Connection, Host, Outcome};
+use memberspot_host::{Connection, Host, Limits, Outcome};
 use serde_json::{Value, json};
 
 use super::output::{self, BOLD, DIM, ERROR, Failure, HINT, NAME};
@@ -93,7 +93,7 @@ fn story() -> Vec<Step> {
 
 impl Demo {
     pub fn execute(&self, json: bool) -> Result<u8, Failure> {
-        let host = Host::new().map_err(|error| Failure::host(&error))?;
+        let host = super::run::host(Limits::default())?;
         let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::host(&error))?;
         runtime.block_on(play(&host, json))
     }
@@ -112,7 +112,10 @@ async fn play(host: &Host, as_json: bool) -> Result<u8, Failure> {
         let connection = Connection::new(KEY).base_url(simulator.origin());
         let connection = if let Some(scopes) = step.scopes { connection.scopes(scopes) } else { connection };
         simulator.clear_journal();
-        let outcome = host.call(&connection, step.function, &step.input).await.map_err(|error| Failure::host(&error))?;
+        let outcome = host
+            .call(&super::run::tenant(host, connection), step.function, &step.input)
+            .await
+            .map_err(|error| Failure::host(&error))?;
         let scene = Scene::new(index + 1, step, outcome, &simulator);
         surprises += usize::from(!scene.as_expected);
         if as_json {

@@ -67,7 +67,7 @@ impl Functions {
 /// The component's modules as the result of `tools/list` of the Model Context Protocol.
 async fn tools() -> Result<Value, Failure> {
     let host = Host::new().map_err(|error| Failure::host(&error))?;
-    let modules = host.call(&Connection::new(""), "list-modules", &json!({})).await;
+    let modules = host.call(&host.tenant("", Connection::default()), "list-modules", &json!({})).await;
     let modules = match modules.map_err(|error| Failure::host(&error))? {
         Outcome::Success(modules) => modules.to_json(),
         // It fails for no reason that is known.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use memberspot_host::connection::{BASE_URL, DEADLINE_MS, SCOPES};
 use memberspot_host::json::Answer;
-use memberspot_host::{ApiKey, Connection, Host, HostError, Limits, Outcome};
+use memberspot_host::{ApiKey, Connection, Host, HostError, Limits, Outcome, Tenant};
 use serde_json::Value;
 
 use super::output::{self, BOLD, ERROR, Failure, HINT, one_line};
@@ -93,7 +93,7 @@ fn read_key(path: &Path) -> Result<ApiKey, Failure> {
 impl Run {
     pub fn execute(&self, json: bool) -> Result<u8, Failure> {
         let mut connection = self.connection.connection()?;
-        let host = Host::builder().limits(limits(&connection)).build().map_err(|error| Failure::host(&error))?;
+        let host = host(limits(&connection))?;
         // Names first, input second: of two mistakes, the first one is told.
         let function = host.function(&self.function).map_err(failure)?;
         let input = set::apply(function, self.read_input()?, &self.set)?;
@@ -103,7 +103,7 @@ impl Run {
         if let Some(simulator) = &simulator {
             connection = connection.base_url(simulator.origin()).key(simulate::KEY);
         }
-        match runtime.block_on(host.call(&connection, &self.function, &input)).map_err(failure)? {
+        match runtime.block_on(host.call(&tenant(&host, connection.clone()), &self.function, &input)).map_err(failure)? {
             Outcome::Success(answer) => {
                 output::json(&answer)?;
                 Ok(SUCCESS)
@@ -135,6 +135,16 @@ impl Run {
         };
         serde_json::from_str(&text).map_err(|error| Failure::usage(format!("{source} is not JSON: {error}")))
     }
+}
+
+/// The host of the command line. Who types the address may reach it, wherever it is.
+pub fn host(limits: Limits) -> Result<Host, Failure> {
+    Host::builder().limits(limits).allow_all_internal().build().map_err(|error| Failure::host(&error))
+}
+
+/// The one account of the command line.
+pub fn tenant(host: &Host, connection: Connection) -> Tenant {
+    host.tenant("local", connection)
 }
 
 /// Limits that leave the component the time that it was given.

@@ -31,6 +31,8 @@ const SECRET_HEADERS: [&str; 4] = ["x-api-key", "authorization", "proxy-authoriz
 pub struct Entry {
     /// 1 for the first request that this simulator received; no number is given twice.
     pub sequence: u64,
+    /// The connection that it came over, from 1 in the order in which they were accepted.
+    pub connection: u64,
     /// When the head of the request was received, by the simulator's clock.
     pub received: OffsetDateTime,
     /// The method.
@@ -77,6 +79,7 @@ impl Entry {
         }
         Self {
             sequence: 0,
+            connection: 0,
             received,
             method: head.method.clone(),
             path: head.uri.path().to_owned(),

@@ -152,11 +152,13 @@ impl Listener {
 /// Serves connections for ever. Dropping the future closes them all.
 pub(super) async fn serve(mut listener: Listener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
+    let mut accepted_so_far = 0;
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MOST_CONNECTIONS => match accepted {
                 Ok(stream) => {
-                    connections.spawn(serve_connection(stream, Arc::clone(&shared)));
+                    accepted_so_far += 1;
+                    connections.spawn(serve_connection(stream, accepted_so_far, Arc::clone(&shared)));
                 }
                 Err(_) => sleep(ACCEPT_REST).await,
             },
@@ -166,7 +168,7 @@ pub(super) async fn serve(mut listener: Listener, shared: Arc<Shared>) {
     }
 }
 
-async fn serve_connection(stream: Box<dyn Stream>, shared: Arc<Shared>) {
+async fn serve_connection(stream: Box<dyn Stream>, number: u64, shared: Arc<Shared>) {
     if shared.take_connection_to_reset() {
         stream.reset_on_close();
         return;
@@ -176,7 +178,7 @@ async fn serve_connection(stream: Box<dyn Stream>, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         let takeover = takeover.clone();
         // Boxed, because a connection can be taken apart only when its service's future can be moved.
-        Box::pin(async move { Ok::<_, Infallible>(answer(shared, takeover, request).await) })
+        Box::pin(async move { Ok::<_, Infallible>(answer(shared, takeover, number, request).await) })
     });
     let mut connection =
         http1::Builder::new().auto_date_header(false).timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
@@ -192,12 +194,18 @@ async fn serve_connection(stream: Box<dyn Stream>, shared: Arc<Shared>) {
 }
 
 /// Answers a request, or hands a script to the connection and never returns.
-async fn answer(shared: Arc<Shared>, takeover: mpsc::Sender<Script>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(
+    shared: Arc<Shared>,
+    takeover: mpsc::Sender<Script>,
+    connection: u64,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let now = shared.clock.now();
     let key = routes::api_key(&head.headers);
     let school = key.and_then(|key| Some(shared.world().school(key)?.name.clone()));
     let mut entry = Entry::new(&head, now, school);
+    entry.connection = connection;
     shared.journal().open(&mut entry);
 
     let has_body = !body.is_end_stream();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use memberspot_host::bindings::exports::memberspot::connector::types::{Error, FailureCode};
 use memberspot_host::catalog::Catalog;
-use memberspot_host::egress::{Exchange, HttpSender};
+use memberspot_host::sender::{Exchange, HttpSender};
 use memberspot_host::{Connection, Host, HostBuilder, HostError, Limits, Outcome};
 use serde_json::{Value, json};
 use wasmtime_wasi_http::{RequestOptions, WasiBody};
@@ -41,7 +41,7 @@ fn host(answer: &'static str) -> (Host, Network) {
 }
 
 async fn call(host: &Host, function: &str, input: Value) -> Result<Outcome, HostError> {
-    host.call(&Connection::new(KEY), function, &input).await
+    host.call(&host.tenant("t", Connection::new(KEY)), function, &input).await
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_call_reaches_the_api_with_the_key() {
 async fn the_bindings_give_the_same() {
     let (host, _) = host(r#"[{"id":"o1"}]"#);
     let offers = host
-        .with(&Connection::new(KEY), async |connector, store| {
+        .with(&host.tenant("t", Connection::new(KEY)), async |connector, store| {
             connector.memberspot_connector_offers().call_list_offers(store).await
         })
         .await
@@ -74,7 +74,7 @@ async fn the_bindings_give_the_same() {
 #[tokio::test]
 async fn an_error_of_the_component_is_an_answer() {
     let (host, network) = host("");
-    let outcome = host.call(&Connection::default(), "list-offers", &json!({})).await.unwrap();
+    let outcome = host.call(&host.tenant("t", Connection::default()), "list-offers", &json!({})).await.unwrap();
     let error = outcome.into_json().unwrap_err();
     assert_eq!(error["tag"], "permanent");
     assert_eq!(error["val"]["code"], "notConfigured");
@@ -83,7 +83,7 @@ async fn an_error_of_the_component_is_an_answer() {
     assert_eq!(error["val"].get("status"), None);
 
     let error = host
-        .with(&Connection::default(), async |connector, store| {
+        .with(&host.tenant("t", Connection::default()), async |connector, store| {
             connector.memberspot_connector_offers().call_list_offers(store).await
         })
         .await
@@ -97,7 +97,7 @@ async fn an_error_of_the_component_is_an_answer() {
 async fn an_address_that_is_none_allows_nothing() {
     let (host, network) = host("[]");
     let connection = Connection::new(KEY).base_url("nonsense");
-    let error = host.call(&connection, "list-offers", &json!({})).await.unwrap().into_json().unwrap_err();
+    let error = host.call(&host.tenant("t", connection), "list-offers", &json!({})).await.unwrap().into_json().unwrap_err();
     assert_eq!(error["val"]["code"], "notConfigured");
     assert_eq!(network.requests.lock().unwrap().len(), 0);
 }
@@ -107,7 +107,7 @@ async fn input_has_a_long_and_a_short_form() {
     let (host, _) = host("");
     // Without a key, a call gets as far as the component.
     let reaches = async |function: &str, input: Value| {
-        host.call(&Connection::default(), function, &input).await.map(|outcome| {
+        host.call(&host.tenant("t", Connection::default()), function, &input).await.map(|outcome| {
             assert_eq!(outcome.into_json().unwrap_err()["val"]["code"], "notConfigured");
         })
     };
@@ -142,7 +142,7 @@ async fn input_has_a_long_and_a_short_form() {
 async fn every_example_of_the_catalog_fits() {
     let (host, _) = host("");
     for function in Catalog::new().unwrap().functions() {
-        let outcome = host.call(&Connection::default(), &function.name, &function.example).await;
+        let outcome = host.call(&host.tenant("t", Connection::default()), &function.name, &function.example).await;
         assert!(outcome.is_ok(), "{}: {outcome:?}", function.name);
     }
 }
@@ -266,7 +266,7 @@ async fn a_name_of_two_interfaces_needs_one() {
 #[tokio::test]
 async fn the_bindings_need_the_connector() {
     let host = misbehaving().build().unwrap();
-    let result = host.with(&Connection::default(), async |_, _| Ok(())).await;
+    let result = host.with(&host.tenant("t", Connection::default()), async |_, _| Ok(())).await;
     assert!(matches!(result, Err(HostError::Load(_))));
 }
 

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use memberspot_host::{
     Connection, Host,
-    egress::{Exchange, HttpSender},
+    sender::{Exchange, HttpSender},
     simulator::{Clock, Fault, HeaderValue, Injection, Options, RetryAfter, StatusCode},
 };
 use serde_json::{Value, json};
@@ -127,7 +127,7 @@ async fn from_the_engine() {
         let host = Host::builder().sender(Engine(error)).build().unwrap();
         let connection = Connection::new("k").variable("MEMBERSPOT_MAX_ATTEMPTS", "1");
         for (index, (function, input)) in natures().into_iter().enumerate() {
-            let outcome = host.call(&connection, function, &input).await.unwrap();
+            let outcome = host.call(&host.tenant("t", connection.clone()), function, &input).await.unwrap();
             let error = outcome.into_json().unwrap_err();
             let transient = if passing && (index < 2 || !effect_possible) { "transient" } else { "permanent" };
             assert_eq!((&error["tag"], &error["val"]["code"]), (&json!(transient), &json!(code)), "{function}");

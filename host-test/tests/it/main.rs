@@ -18,3 +18,4 @@ mod retries;
 mod secrets;
 mod stage;
 mod story;
+mod tenants;

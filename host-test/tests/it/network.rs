@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use memberspot_host::{
-    egress::{DefaultSender, HttpSender},
+    sender::{HttpSender, PooledSender, Reach},
     simulator::{Clock, ConnectFault, Fault, Injection, Network, Options, Simulator, StatusCode},
 };
 use serde_json::json;
@@ -76,7 +76,7 @@ async fn it_fails_as_sockets_do() {
                 simulator.inject(Injection::everywhere(fault.clone()));
             }
         }
-        let over_a_socket = send(&DefaultSender, &format!("{}/v1/offers", socket.origin())).await;
+        let over_a_socket = send(&PooledSender::new(Reach::Internal), &format!("{}/v1/offers", socket.origin())).await;
         let in_memory = send(network(), &format!("{}/v1/offers", memory.origin())).await;
         assert_eq!(in_memory, over_a_socket, "{fault:?}");
     }
@@ -84,7 +84,7 @@ async fn it_fails_as_sockets_do() {
         simulator.clear_faults();
         simulator.reset_connections(1);
     }
-    let over_a_socket = send(&DefaultSender, &socket.origin()).await;
+    let over_a_socket = send(&PooledSender::new(Reach::Internal), &socket.origin()).await;
     assert_eq!(send(network(), &memory.origin()).await, over_a_socket, "a reset connection");
 }
 
@@ -92,7 +92,7 @@ async fn it_fails_as_sockets_do() {
 async fn nobody_listens_on_either() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{closed}/");
-    assert_eq!(send(&DefaultSender, &url).await, "Connect(ConnectionRefused)");
+    assert_eq!(send(&PooledSender::new(Reach::Internal), &url).await, "Connect(ConnectionRefused)");
     assert_eq!(send(&Network::default(), &url).await, "Connect(ConnectionRefused)");
     let simulator = Simulator::in_memory(Options::default(), network()).unwrap();
     let gone = simulator.origin();

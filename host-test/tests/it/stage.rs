@@ -14,7 +14,7 @@ pub const KEY: &str = "demo-key";
 /// The component, compiled once for all tests.
 pub fn host() -> &'static Host {
     static HOST: OnceLock<Host> = OnceLock::new();
-    HOST.get_or_init(|| Host::new().expect("the component compiles"))
+    HOST.get_or_init(|| Host::builder().allow_all_internal().build().expect("the component compiles"))
 }
 
 /// The network of all simulators that are in memory.
@@ -100,7 +100,7 @@ pub async fn call(connection: &Connection, function: &str, input: Value) -> Resu
 }
 
 async fn call_on(host: &Host, connection: &Connection, function: &str, input: Value) -> Result<Value, Failure> {
-    let outcome = host.call(connection, function, &input).await;
+    let outcome = host.call(&host.tenant("test", connection.clone()), function, &input).await;
     let outcome = outcome.unwrap_or_else(|error| panic!("{function} did not come to an end: {error:?}"));
     outcome.into_json().map_err(|error| Failure::read(&error))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use memberspot_bulk_file::reading::Row;
 use memberspot_host::json::Answer;
-use memberspot_host::{Connection, Host, HostError, Outcome as Answered};
+use memberspot_host::{Connection, Host, HostError, Outcome as Answered, Tenant};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -153,7 +153,7 @@ impl Interrupt {
 /// A file's rows, and how far they are.
 pub struct Work<'a> {
     host: &'a Host,
-    connection: &'a Connection,
+    tenant: Tenant,
     pub rows: &'a [Row],
     members: Vec<Member>,
     /// Places of the rows that are to be done, in the order of the file.
@@ -179,7 +179,7 @@ impl<'a> Work<'a> {
     pub fn new(host: &'a Host, connection: &'a Connection, rows: &'a [Row]) -> Self {
         Self {
             host,
-            connection,
+            tenant: crate::cli::run::tenant(host, connection.clone()),
             rows,
             members: order::members(rows),
             pending: (0..rows.len()).collect(),
@@ -325,7 +325,7 @@ impl<'a> Work<'a> {
         let operations = batch.iter().map(|index| serde_json::from_str(&self.rows[*index].json).unwrap_or_default());
         let operations = operations.collect::<Vec<Value>>();
         let input = json!({"operations": operations, "stopOnError": self.stop_on_error, "dryRun": dry_run});
-        let report = match self.host.call(self.connection, FUNCTION, &input).await.map_err(Stop::Host)? {
+        let report = match self.host.call(&self.tenant, FUNCTION, &input).await.map_err(Stop::Host)? {
             Answered::Success(report) => report,
             Answered::Failure(error) => return Err(Stop::Refused(error)),
         };

@@ -232,7 +232,7 @@ impl Stage {
             .variable("MEMBERSPOT_DEADLINE_MS", deadline.as_millis().to_string());
         let operations: Vec<_> = operations.iter().map(Op::json).collect();
         let request = json!({"operations": operations, "stopOnError": stop_on_error});
-        let outcome = host_in_memory().call(&connection, "apply-operations", &request).await;
+        let outcome = host_in_memory().call(&host_in_memory().tenant("model", connection), "apply-operations", &request).await;
         read(&outcome.expect("an end").into_json().expect("a report"))
     }
 
