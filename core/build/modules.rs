@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use memberspot_comments::{MODULES, function as comment, on_one_line, resolved};
+use memberspot_comments::{MODULES, function as comment, on_one_line, parameter, resolved};
 use wit_parser::{Function, InterfaceId, Resolve, Type, TypeDefKind, TypeId};
 
 use crate::names::{is_option, lower_camel, snake};
@@ -16,17 +16,17 @@ pub fn modules(resolve: &Resolve, interfaces: &[(&str, InterfaceId)]) -> String 
     let described: Vec<_> = interfaces.iter().filter(|(name, _)| *name != MODULES).collect();
     let functions: Vec<_> = described
         .iter()
-        .flat_map(|(name, id)| resolve.interfaces[*id].functions.values().map(move |function| (*name, function)))
+        .flat_map(|(name, id)| resolve.interfaces[*id].functions.values().map(move |function| (*name, *id, function)))
         .collect();
-    for (_, function) in &functions {
+    for (_, _, function) in &functions {
         for parameter in &function.params {
             schemas.note_input(parameter.ty);
         }
     }
     let mut table = String::new();
     let mut arms = String::new();
-    for (interface, function) in &functions {
-        let input = schemas.input(function, interface);
+    for (interface, id, function) in &functions {
+        let input = schemas.input(function, *id);
         let output = schemas.output(function);
         let description = comment(function).map_or("", |(docs, _)| docs);
         let _ = writeln!(
@@ -93,28 +93,14 @@ impl Schemas<'_> {
         }
     }
 
-    fn input(&mut self, function: &Function, interface: &str) -> String {
+    fn input(&mut self, function: &Function, interface: InterfaceId) -> String {
         if let Some(id) = request(function, self.resolve) {
             return self.of(Type::Id(id));
         }
-        let fields: Vec<_> = function.params.iter().map(|parameter| (parameter.name.as_str(), parameter.ty)).collect();
-        let fields = fields.into_iter().map(|(name, ty)| (name, ty, self.docs_of_field(name, interface))).collect::<Vec<_>>();
+        let field = |it: &wit_parser::Param| (it.name.clone(), it.ty, parameter(self.resolve, interface, &it.name));
+        let fields: Vec<_> = function.params.iter().map(field).collect();
+        let fields: Vec<_> = fields.iter().map(|(name, ty, docs)| (name.as_str(), *ty, docs.clone())).collect();
         self.object(&fields, true)
-    }
-
-    /// What is said of a field of this name elsewhere: parameters have no comments of their own.
-    fn docs_of_field(&self, name: &str, interface: &str) -> String {
-        let all = self.resolve.interfaces.iter().filter(|(_, it)| it.name.as_deref() != Some(MODULES));
-        let (mut near, mut far) = (None, None);
-        for (_, it) in all {
-            for id in it.types.values() {
-                let TypeDefKind::Record(record) = &self.resolve.types[*id].kind else { continue };
-                let Some(field) = record.fields.iter().find(|field| field.name == name) else { continue };
-                let place = if it.name.as_deref() == Some(interface) { &mut near } else { &mut far };
-                place.get_or_insert_with(|| on_one_line(&field.docs));
-            }
-        }
-        near.or(far).unwrap_or_default()
     }
 
     fn output(&mut self, function: &Function) -> String {
