@@ -1,10 +1,12 @@
-//! `memberspot component`: hands out the embedded component.
+//! `memberspot component`: hands out the embedded component, in the wrapping that an engine asks for.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
+use memberspot_host::catalog::WIT;
 use memberspot_host::{COMPONENT, Host};
 use serde_json::json;
 
@@ -14,42 +16,65 @@ use super::output::{self, Failure};
 /// Write the component to a file, for other engines; or say what it is.
 #[derive(Debug, Args)]
 pub struct Component {
+    /// Which wrapping of it.
+    #[arg(long, value_enum, default_value_t)]
+    flavour: Flavour,
     /// The file to write, or - for standard output. Without it, the component's size and imports are printed.
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     out: Option<PathBuf>,
 }
 
+/// The same code for engines that ask for different worlds.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Flavour {
+    /// The component as it was built, with an interface for each area: for most engines.
+    #[default]
+    Connector,
+    /// Functions with short names, and descriptions within: for Wassette and other hosts of agents.
+    Tools,
+}
+
+impl Flavour {
+    fn bytes(self) -> Result<Cow<'static, [u8]>, Failure> {
+        match self {
+            Self::Connector => Ok(COMPONENT.into()),
+            Self::Tools => memberspot_flavours::tools(COMPONENT, WIT).map(Cow::Owned).map_err(|error| Failure::host(&error)),
+        }
+    }
+}
+
 impl Component {
     pub fn execute(&self, json: bool) -> Result<u8, Failure> {
-        let Some(file) = &self.out else { return describe(json) };
+        let bytes = self.flavour.bytes()?;
+        let Some(file) = &self.out else { return describe(&bytes, json) };
         if file == Path::new("-") {
             if output::is_terminal() {
                 return Err(Failure::usage("the component is binary; send standard output somewhere else"));
             }
             // Not through the stream that takes out styles: these are no texts.
             let mut out = std::io::stdout().lock();
-            out.write_all(COMPONENT).and_then(|()| out.flush())?;
+            out.write_all(&bytes).and_then(|()| out.flush())?;
             return Ok(SUCCESS);
         }
-        fs::write(file, COMPONENT).map_err(|error| Failure::output(file, &error))?;
+        fs::write(file, &bytes).map_err(|error| Failure::output(file, &error))?;
         if json {
-            output::json(&json!({"file": file.to_string_lossy(), "bytes": COMPONENT.len()}))?;
+            output::json(&json!({"file": file.to_string_lossy(), "bytes": bytes.len()}))?;
         } else {
-            output::message(|err| writeln!(err, "wrote {} ({} bytes)", file.display(), COMPONENT.len()));
+            output::message(|err| writeln!(err, "wrote {} ({} bytes)", file.display(), bytes.len()));
         }
         Ok(SUCCESS)
     }
 }
 
 /// Says how large the component is, and what it asks of an engine.
-fn describe(json: bool) -> Result<u8, Failure> {
-    let host = Host::new().map_err(|error| Failure::host(&error))?;
+fn describe(bytes: &[u8], json: bool) -> Result<u8, Failure> {
+    let host = Host::builder().component(bytes).build().map_err(|error| Failure::host(&error))?;
     let imports = host.imports();
     if json {
-        output::json(&json!({"bytes": COMPONENT.len(), "imports": imports}))?;
+        output::json(&json!({"bytes": bytes.len(), "imports": imports}))?;
     } else {
         output::stdout(|out| {
-            writeln!(out, "{} bytes; imports:", COMPONENT.len())?;
+            writeln!(out, "{} bytes; imports:", bytes.len())?;
             imports.iter().try_for_each(|import| writeln!(out, "  {import}"))
         })?;
     }
