@@ -51,7 +51,8 @@ fn the_component_is_small() {
 /// The same source gives the same bytes on every machine: nothing says where it was built.
 #[test]
 fn no_folder_of_the_building_machine_is_in_the_component() {
-    let texts: Vec<_> = COMPONENT.split(|byte| !matches!(byte, b' '..=b'~')).map(|text| str::from_utf8(text).unwrap()).collect();
+    let texts: Vec<_> =
+        COMPONENT.split(|byte| !matches!(byte, b' '..=b'~')).map(|text| str::from_utf8(text).unwrap()).collect();
     let sources: Vec<_> = texts.iter().filter(|text| text.ends_with(".rs")).collect();
     // Panics name their places: one of the component, and one of a package, so that the others are found.
     assert!(sources.iter().any(|source| **source == "core/src/client.rs"), "{sources:?}");
