@@ -1,5 +1,7 @@
 //! The connector for engines that ask for another world than its own: the same core module in another wrapping.
 
+mod core_module;
+mod describe;
 mod tools;
 
 pub use tools::tools;
