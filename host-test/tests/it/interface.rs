@@ -133,7 +133,6 @@ fn everything_else_breaks() {
         ("find: func(name: string)", "seek: func(name: string)"),
         ("-> person;", "-> option<person>;"),
         // Interfaces and worlds.
-        ("    export people;\n", ""),
         ("world whole", "world all"),
         ("export people;", "export people;\n    import more: func();"),
         ("package a:b@0.1.0;", "package a:c@0.1.0;"),
@@ -145,6 +144,11 @@ fn everything_else_breaks() {
         let change = change(from, to);
         assert!(matches!(change, Change::Breaking(_)), "{from} -> {to}: {change:?}");
     }
+    // An interface that is gone: its text, and that the world exports it.
+    let (start, end) = (BEFORE.find("/// The functions.").unwrap(), BEFORE.find("/// All of it.").unwrap());
+    let gone = BEFORE.replace(&BEFORE[start..end], "").replace("    export people;\n", "");
+    assert!(matches!(parse(BEFORE).compare(&parse(&gone)).unwrap(), Change::Breaking(_)));
+    assert_eq!(parse(&gone).compare(&parse(BEFORE)).unwrap(), Change::Addition, "and back again");
 }
 
 /// The outcome for a change under another version.
