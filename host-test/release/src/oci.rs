@@ -28,8 +28,9 @@ pub struct Layout<'a> {
 
 /// What is the content of one artifact.
 struct Artifact<'a> {
-    /// The name of the file, without its ending.
     name: &'a str,
+    /// The name of its file in the release.
+    file: String,
     version: &'a str,
     description: &'a str,
     wasm: &'a [u8],
@@ -49,13 +50,15 @@ impl<'a> Layout<'a> {
         let DecodedWasm::Component(resolve, world) = decoded else { return Err(invalid("it is a WIT package".to_owned())) };
         let (exports, imports) = names(&resolve, world);
         let Component { name, description, bytes, .. } = component;
-        self.add(&Artifact { name, version: self.release.version, description, wasm: bytes, exports, imports })
+        let file = format!("{name}.wasm");
+        self.add(&Artifact { name, file, version: self.release.version, description, wasm: bytes, exports, imports })
     }
 
     /// Adds the WIT package, under its name and its own version. It exports what can be found in it.
     pub fn add_interface(&mut self, interface: &Interface, package: &[u8]) -> Result<(), Error> {
         self.add(&Artifact {
             name: &interface.name(),
+            file: format!("{}.wasm", interface.file_name()),
             version: &interface.version().to_string(),
             description: "The interface, as a WIT package",
             wasm: package,
@@ -75,7 +78,7 @@ impl<'a> Layout<'a> {
         });
         let config = self.blob(CONFIG, serde_json::to_vec(&config)?);
         // Tools that unpack an artifact into files take their names from here.
-        layer["annotations"] = json!({"org.opencontainers.image.title": format!("{}.wasm", artifact.name)});
+        layer["annotations"] = json!({"org.opencontainers.image.title": artifact.file});
         let mut annotations = json!({
             "org.opencontainers.image.title": artifact.name,
             "org.opencontainers.image.description": artifact.description,

@@ -150,6 +150,7 @@ fn the_oci_layout_holds_what_the_folder_holds() {
         let [layer] = manifest.layers().as_slice() else { panic!("{tag} has other layers") };
         assert_eq!(layer.media_type(), &MediaType::Other("application/wasm".into()));
         assert!(blob(&files, layer) == files[&file], "{tag} is not {file}");
+        assert_eq!(layer.annotations().as_ref().unwrap()["org.opencontainers.image.title"], file);
 
         let config = json(blob(&files, manifest.config()));
         assert_eq!((&config["architecture"], &config["os"]), (&"wasm".into(), &"wasip2".into()));
