@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use memberspot_comments::{self as comments, Facts, on_one_line, resolved};
-use wit_parser::{Function, InterfaceId, Resolve, SourceMap, Type, TypeDefKind, WorldItem};
+use wit_parser::{Function, InterfaceId, Param, Resolve, SourceMap, Type, TypeDefKind, WorldItem};
 
 use crate::Error;
 
@@ -72,10 +72,20 @@ impl Reader<'_> {
         }
         writeln!(text, "\nInput, where everything is required, and what may be absent takes null:")?;
         for parameter in &function.params {
-            let docs = comments::parameter(self.resolve, self.interface, &parameter.name);
+            let docs = self.parameter(parameter);
             self.item(text, 0, &parameter.name, Some(parameter.ty), &docs)?;
         }
         Ok(())
+    }
+
+    /// What a parameter is; one that is a record, what that is.
+    fn parameter(&self, parameter: &Param) -> String {
+        match parameter.ty {
+            Type::Id(id) if matches!(self.inside(parameter.ty).0, Some(TypeDefKind::Record(_))) => {
+                on_one_line(&self.resolve.types[resolved(self.resolve, id)].docs)
+            }
+            _ => comments::parameter(self.resolve, self.interface, &parameter.name),
+        }
     }
 
     /// A line for a field, a case or a parameter, and below it those for what it is made of.

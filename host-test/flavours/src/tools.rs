@@ -26,6 +26,9 @@ pub fn tools(component: &[u8], wit: &[(&str, &str)]) -> Result<Vec<u8>, Error> {
     let descriptions = Descriptions::read(wit)?;
     let (mut resolve, world) = world_of(component)?;
     let names = flatten(&mut resolve, world);
+    if names.is_empty() {
+        return Err(Error::Component("no interface of it has functions".into()));
+    }
     let mut module = core_module::renamed(component, &names)?;
     let encode = |error: &dyn std::fmt::Display| Error::Encode(format!("{error:#}"));
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).map_err(|error| encode(&error))?;

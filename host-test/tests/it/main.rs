@@ -7,6 +7,7 @@ mod collect;
 mod contract;
 mod dynamic;
 mod errors;
+mod flavours;
 mod functions;
 mod interface;
 mod matrix;
