@@ -1,4 +1,4 @@
-//! The bill of materials of a component, as CycloneDX 1.6 lays it down: the packages that were compiled into it, with
+//! The bill of materials of a component, as `CycloneDX` 1.6 lays it down: the packages that were compiled into it, with
 //! their licences and checksums.
 //!
 //! What is inside is known to the build alone; what it lists is passed on here.
