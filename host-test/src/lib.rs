@@ -72,3 +72,6 @@ pub use tenant::Tenant;
 
 /// The component, as the build script made it.
 pub const COMPONENT: &[u8] = include_bytes!(env!("MEMBERSPOT_COMPONENT"));
+
+/// What was compiled into the component: the packages with their licences and checksums, as JSON.
+pub const INVENTORY: &str = include_str!(env!("MEMBERSPOT_INVENTORY"));

@@ -26,7 +26,7 @@ pub struct Component {
 
 /// The same code for engines that ask for different worlds.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Flavour {
+pub enum Flavour {
     /// The component as it was built, with an interface for each area: for most engines.
     #[default]
     Connector,
@@ -35,7 +35,21 @@ enum Flavour {
 }
 
 impl Flavour {
-    fn bytes(self) -> Result<Cow<'static, [u8]>, Failure> {
+    /// The name of its file, without the ending: the flavour that most engines take has none of its own.
+    pub fn file_name(self) -> String {
+        match self.to_possible_value() {
+            Some(value) if !matches!(self, Self::Connector) => format!("memberspot-{}", value.get_name()),
+            _ => "memberspot".to_owned(),
+        }
+    }
+
+    /// What it is, in a line.
+    pub fn description(self) -> String {
+        self.to_possible_value().and_then(|value| Some(value.get_help()?.to_string())).unwrap_or_default()
+    }
+
+    /// The component.
+    pub fn bytes(self) -> Result<Cow<'static, [u8]>, Failure> {
         match self {
             Self::Connector => Ok(COMPONENT.into()),
             Self::Tools => memberspot_flavours::tools(COMPONENT, WIT).map(Cow::Owned).map_err(|error| Failure::host(&error)),

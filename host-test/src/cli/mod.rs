@@ -6,6 +6,7 @@ mod demo;
 mod docs;
 mod functions;
 mod output;
+mod release;
 mod run;
 mod set;
 mod simulate;
@@ -56,6 +57,7 @@ enum Command {
     Functions(functions::Functions),
     Simulate(simulate::Simulate),
     Component(component::Component),
+    Release(release::Release),
     Docs(docs::Docs),
     Completions(Completions),
 }
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Bulk(bulk) => bulk.execute(cli.json),
         Command::Functions(functions) => functions.execute(cli.json),
         Command::Component(component) => component.execute(cli.json),
+        Command::Release(release) => release.execute(cli.json),
         Command::Docs(docs) => docs.execute(),
         Command::Completions(completions) => completions.execute(),
     };

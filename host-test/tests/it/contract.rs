@@ -48,6 +48,25 @@ fn the_component_is_small() {
     assert!(COMPONENT.len() <= 450 << 10, "{} bytes", COMPONENT.len());
 }
 
+/// The same source gives the same bytes on every machine: nothing says where it was built.
+#[test]
+fn no_folder_of_the_building_machine_is_in_the_component() {
+    let texts: Vec<_> =
+        COMPONENT.split(|byte| !matches!(byte, b' '..=b'~')).map(|text| str::from_utf8(text).unwrap()).collect();
+    let sources: Vec<_> = texts.iter().filter(|text| text.ends_with(".rs")).collect();
+    // Panics name their places: one of the component, and one of a package, so that the others are found.
+    assert!(sources.iter().any(|source| **source == "core/src/client.rs"), "{sources:?}");
+    assert!(sources.iter().any(|source| source.starts_with("serde_json-1.")), "{sources:?}");
+    for source in sources {
+        // The standard library has a name that is the same for everybody, by the commit that it was built from.
+        let standard = source.starts_with("/rustc/") && source.contains("/library/");
+        assert!(standard || !source.starts_with('/') && !source.contains([':', '\\']), "{source}");
+    }
+    for folder in [env!("CARGO_MANIFEST_DIR"), env!("CARGO_TARGET_TMPDIR"), env!("OUT_DIR"), "registry/src"] {
+        assert!(!texts.iter().any(|text| text.contains(folder)), "{folder}");
+    }
+}
+
 /// Each instance begins with this much memory: one page of stack (see `.cargo/config.toml`), and the data. The linker's own
 /// stack of 16 pages would show here, and so would linker arguments that went missing.
 #[test]
@@ -62,15 +81,18 @@ fn memory_starts_small() {
     assert!(memories[0] <= 3, "{} pages", memories[0]);
 }
 
-/// The build script's cargo runs inside of another cargo, whose environment must not change what comes out.
+/// The build script's cargo runs inside of another cargo, whose environment must not change what comes out. Where the source
+/// and the target folder lie must not either: both builds leave out the paths of the same packages, each those of its own
+/// target folder too.
 #[test]
-fn the_embedded_component_is_the_plain_build() {
+fn the_embedded_component_is_the_plain_build_without_its_paths() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plain");
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(workspace)
         .args(["build", "--profile", "component", "--target", "wasm32-unknown-unknown", "-p", "memberspot-connector"])
+        .args(["--config", env!("MEMBERSPOT_PATHS")])
         .env("CARGO_TARGET_DIR", &target)
         // A plain build has no flags but those of `.cargo/config.toml`; that of a coverage tool would be there too.
         .env_remove("RUSTFLAGS")

@@ -1,16 +1,23 @@
-//! Builds the component and embeds it, together with the WIT that it was made from.
+//! Builds the component and embeds it, together with the WIT that it was made from and a list of what is inside of it.
 //!
 //! The component is built by a second cargo, in a target folder of its own below `OUT_DIR`: the outer cargo holds the lock
-//! of the usual one. What comes out must be what anybody gets from
-//! `cargo build --profile component --target wasm32-unknown-unknown -p memberspot-connector`; a contract test compares the
-//! bytes.
+//! of the usual one. What comes out is what anybody gets from
+//! `cargo build --profile component --target wasm32-unknown-unknown -p memberspot-connector`, but for the folders of this
+//! machine, which panic messages would name; a contract test compares the bytes.
+
+mod inventory;
+mod packages;
+mod paths;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
+
+use packages::Packages;
+use paths::Folders;
 
 const PACKAGE: &str = "memberspot-connector";
 const ARTIFACT: &str = "memberspot_connector.wasm";
@@ -38,7 +45,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("this package is not inside its workspace")?;
+    let package = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let workspace = package.parent().ok_or("this package is not inside its workspace")?;
     let out = PathBuf::from(variable("OUT_DIR")?);
 
     for input in INPUTS.map(|input| workspace.join(input)) {
@@ -48,46 +56,53 @@ fn run() -> Result<(), String> {
         }
     }
 
-    require_target()?;
-    let component = build_component(workspace, &out)?;
+    let (cargo, rustc) = (variable("CARGO")?, variable("RUSTC")?);
+    require_target(&rustc)?;
+    let packages = Packages::read(&cargo, workspace)?;
+    let flags = out.join("paths.toml");
+    let target_dir = out.join("component");
+    let folders = Folders { workspace, target_dir: &target_dir, rustc: &rustc };
+    write(&flags, &paths::config(&folders, &packages.below(PACKAGE)?)?)?;
+    let compiled = build_component(&cargo, workspace, &target_dir, &flags)?;
+    let list = out.join("inventory.json");
+    write(&list, &inventory::list(&packages, &compiled, workspace, &rustc)?)?;
+
+    let component = target_dir.join(TARGET).join(PROFILE).join(ARTIFACT);
     println!("cargo::rustc-env=MEMBERSPOT_COMPONENT={}", component.display());
+    println!("cargo::rustc-env=MEMBERSPOT_INVENTORY={}", list.display());
+    println!("cargo::rustc-env=MEMBERSPOT_PATHS={}", flags.display());
     list_wit(&workspace.join("wit"), &out.join("wit.rs"))
 }
 
 /// Fails with the command to run when rustc has no standard library for the component's target.
-fn require_target() -> Result<(), String> {
-    let rustc = variable("RUSTC")?;
-    let output = Command::new(&rustc)
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .output()
-        .map_err(|error| format!("cannot run {}: {error}", rustc.display()))?;
-    let libraries = String::from_utf8_lossy(&output.stdout);
-    if output.status.success() && Path::new(libraries.trim()).is_dir() {
+fn require_target(rustc: &OsStr) -> Result<(), String> {
+    let asked = ask(Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]));
+    if asked.is_ok_and(|libraries| Path::new(libraries.trim()).is_dir()) {
         Ok(())
     } else {
         Err(format!("the component needs the target {TARGET}; install it with: rustup target add {TARGET}"))
     }
 }
 
-/// Builds the component; the result is its path.
-fn build_component(workspace: &Path, out: &Path) -> Result<PathBuf, String> {
-    let target_dir = out.join("component");
-    let cargo = variable("CARGO")?;
-    let mut command = Command::new(&cargo);
+/// Builds the component, with the further configuration in `flags`; the result are the ids of the packages in it.
+fn build_component(cargo: &OsStr, workspace: &Path, target_dir: &Path, flags: &Path) -> Result<Vec<String>, String> {
+    let mut command = Command::new(cargo);
     command
         // Cargo looks for `.cargo/config.toml` from its working directory upwards, not from the manifest.
         .current_dir(workspace)
         .args(["build", "--locked", "--profile", PROFILE, "--target", TARGET, "--package", PACKAGE])
+        .args(["--message-format", "json-render-diagnostics"])
+        .arg("--config")
+        .arg(flags)
         .arg("--target-dir")
-        .arg(&target_dir);
+        .arg(target_dir)
+        .stderr(Stdio::inherit());
     for name in NOT_INHERITED {
         command.env_remove(name);
     }
-    let status = command.status().map_err(|error| format!("cannot run {}: {error}", cargo.display()))?;
-    if !status.success() {
-        return Err(format!("the component {PACKAGE} does not build ({status}); its errors are listed below"));
-    }
-    Ok(target_dir.join(TARGET).join(PROFILE).join(ARTIFACT))
+    let messages = ask(&mut command)
+        .map_err(|problem| format!("the component {PACKAGE} does not build ({problem}); its errors are listed below"))?;
+    packages::compiled(&messages, &target_dir.join(TARGET))
 }
 
 /// Writes a Rust expression for the WIT files: pairs of name and content.
@@ -110,7 +125,20 @@ fn list_wit(wit: &Path, list: &Path) -> Result<(), String> {
         writeln!(source, "    ({name:?}, include_str!({path:?})),").map_err(|error| error.to_string())?;
     }
     source.push_str("]\n");
-    fs::write(list, source).map_err(|error| format!("cannot write {}: {error}", list.display()))
+    write(list, &source)
+}
+
+/// What a program prints.
+fn ask(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("cannot run {}: {error}", command.get_program().display()))?;
+    if !output.status.success() {
+        return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)));
+    }
+    String::from_utf8(output.stdout).map_err(|error| format!("{}: {error}", command.get_program().display()))
+}
+
+fn write(file: &Path, content: &str) -> Result<(), String> {
+    fs::write(file, content).map_err(|error| format!("cannot write {}: {error}", file.display()))
 }
 
 fn variable(name: &str) -> Result<OsString, String> {
