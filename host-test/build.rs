@@ -1,4 +1,5 @@
-//! Builds the component and embeds it, together with the WIT that it was made from.
+//! Builds the component and embeds it, together with the WIT that it was made from, and with the parts that make it one
+//! for ACT.
 //!
 //! The component is built by a second cargo, in a target folder of its own below `OUT_DIR`: the outer cargo holds the lock
 //! of the usual one. What comes out must be what anybody gets from
@@ -12,13 +13,28 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-const PACKAGE: &str = "memberspot-connector";
-const ARTIFACT: &str = "memberspot_connector.wasm";
+/// What is built, each by itself: together, they would share the features of their dependencies. The variable is where
+/// the sources find it.
+const PACKAGES: [(&str, &str); 3] = [
+    ("memberspot-connector", "MEMBERSPOT_COMPONENT"),
+    ("memberspot-act-adapter", "MEMBERSPOT_ACT_ADAPTER"),
+    ("memberspot-act-environment", "MEMBERSPOT_ACT_ENVIRONMENT"),
+];
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "component";
 
-/// What the component is made from, relative to the workspace.
-const INPUTS: [&str; 7] = ["src", "core", "wit", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo/config.toml"];
+/// What they are made from, relative to the workspace.
+const INPUTS: [&str; 9] = [
+    "src",
+    "core",
+    "wit",
+    "host-test/flavours/act-adapter",
+    "host-test/flavours/act-environment",
+    "Cargo.toml",
+    "Cargo.lock",
+    "rust-toolchain.toml",
+    ".cargo/config.toml",
+];
 
 /// What the outer cargo, or the caller's shell, must not hand down to the inner cargo.
 ///
@@ -49,8 +65,10 @@ fn run() -> Result<(), String> {
     }
 
     require_target()?;
-    let component = build_component(workspace, &out)?;
-    println!("cargo::rustc-env=MEMBERSPOT_COMPONENT={}", component.display());
+    for (package, variable) in PACKAGES {
+        let component = build_component(package, workspace, &out)?;
+        println!("cargo::rustc-env={variable}={}", component.display());
+    }
     list_wit(&workspace.join("wit"), &out.join("wit.rs"))
 }
 
@@ -69,15 +87,15 @@ fn require_target() -> Result<(), String> {
     }
 }
 
-/// Builds the component; the result is its path.
-fn build_component(workspace: &Path, out: &Path) -> Result<PathBuf, String> {
+/// Builds a component; the result is its path.
+fn build_component(package: &str, workspace: &Path, out: &Path) -> Result<PathBuf, String> {
     let target_dir = out.join("component");
     let cargo = variable("CARGO")?;
     let mut command = Command::new(&cargo);
     command
         // Cargo looks for `.cargo/config.toml` from its working directory upwards, not from the manifest.
         .current_dir(workspace)
-        .args(["build", "--locked", "--profile", PROFILE, "--target", TARGET, "--package", PACKAGE])
+        .args(["build", "--locked", "--profile", PROFILE, "--target", TARGET, "--package", package])
         .arg("--target-dir")
         .arg(&target_dir);
     for name in NOT_INHERITED {
@@ -85,9 +103,9 @@ fn build_component(workspace: &Path, out: &Path) -> Result<PathBuf, String> {
     }
     let status = command.status().map_err(|error| format!("cannot run {}: {error}", cargo.display()))?;
     if !status.success() {
-        return Err(format!("the component {PACKAGE} does not build ({status}); its errors are listed below"));
+        return Err(format!("the component {package} does not build ({status}); its errors are listed below"));
     }
-    Ok(target_dir.join(TARGET).join(PROFILE).join(ARTIFACT))
+    Ok(target_dir.join(TARGET).join(PROFILE).join(package.replace('-', "_")).with_extension("wasm"))
 }
 
 /// Writes a Rust expression for the WIT files: pairs of name and content.

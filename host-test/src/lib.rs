@@ -64,3 +64,9 @@ pub use limits::Limits;
 
 /// The component, as the build script made it.
 pub const COMPONENT: &[u8] = include_bytes!(env!("MEMBERSPOT_COMPONENT"));
+
+/// What makes the component one for ACT: its tools. See `memberspot_flavours::act`.
+pub const ACT_ADAPTER: &[u8] = include_bytes!(env!("MEMBERSPOT_ACT_ADAPTER"));
+
+/// What makes the component one for ACT: its environment. See `memberspot_flavours::act`.
+pub const ACT_ENVIRONMENT: &[u8] = include_bytes!(env!("MEMBERSPOT_ACT_ENVIRONMENT"));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, ValueHint};
 use memberspot_host::catalog::WIT;
-use memberspot_host::{COMPONENT, Host};
+use memberspot_host::{ACT_ADAPTER, ACT_ENVIRONMENT, COMPONENT};
 use serde_json::json;
 
 use super::SUCCESS;
@@ -32,14 +32,18 @@ enum Flavour {
     Connector,
     /// Functions with short names, and descriptions within: for Wassette and other hosts of agents.
     Tools,
+    /// The tools of an ACT component, whose configuration is a credential of ACT.
+    Act,
 }
 
 impl Flavour {
     fn bytes(self) -> Result<Cow<'static, [u8]>, Failure> {
-        match self {
-            Self::Connector => Ok(COMPONENT.into()),
-            Self::Tools => memberspot_flavours::tools(COMPONENT, WIT).map(Cow::Owned).map_err(|error| Failure::host(&error)),
-        }
+        let made = match self {
+            Self::Connector => return Ok(COMPONENT.into()),
+            Self::Tools => memberspot_flavours::tools(COMPONENT, WIT),
+            Self::Act => memberspot_flavours::act(COMPONENT, ACT_ADAPTER, ACT_ENVIRONMENT),
+        };
+        made.map(Cow::Owned).map_err(|error| Failure::host(&error))
     }
 }
 
@@ -68,8 +72,7 @@ impl Component {
 
 /// Says how large the component is, and what it asks of an engine.
 fn describe(bytes: &[u8], json: bool) -> Result<u8, Failure> {
-    let host = Host::builder().component(bytes).build().map_err(|error| Failure::host(&error))?;
-    let imports = host.imports();
+    let imports = memberspot_flavours::imports(bytes).map_err(|error| Failure::host(&error))?;
     if json {
         output::json(&json!({"bytes": bytes.len(), "imports": imports}))?;
     } else {

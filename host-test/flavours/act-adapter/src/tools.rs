@@ -80,14 +80,8 @@ mod tests {
             let tool = tools.iter().find(|it| it.name == name).unwrap();
             tool.metadata.iter().map(|(name, hint)| (name.as_str(), hint[0] == 0xf5)).collect::<Vec<_>>()
         };
-        assert_eq!(
-            hints("list-offers"),
-            [("std:read-only", true), ("std:destructive", false), ("std:idempotent", true)]
-        );
-        assert_eq!(
-            hints("delete-users"),
-            [("std:read-only", false), ("std:destructive", true), ("std:idempotent", true)]
-        );
+        assert_eq!(hints("list-offers"), [("std:read-only", true), ("std:destructive", false), ("std:idempotent", true)]);
+        assert_eq!(hints("delete-users"), [("std:read-only", false), ("std:destructive", true), ("std:idempotent", true)]);
         for tool in tools {
             let schema: serde_json::Value = serde_json::from_str(&tool.parameters_schema).unwrap();
             assert_eq!(schema["type"], "object", "{}", tool.name);

@@ -1,0 +1,30 @@
+//! What a component asks of an engine, read from its bytes: no engine here runs all flavours.
+
+use wasmparser::{Parser, Payload};
+
+use crate::Error;
+
+/// The names of what a component imports, sorted.
+///
+/// # Errors
+///
+/// When the bytes are no component.
+pub fn imports(component: &[u8]) -> Result<Vec<String>, Error> {
+    let unreadable = |error: wasmparser::BinaryReaderError| Error::Component(error.to_string());
+    let mut names = Vec::new();
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(component) {
+        match payload.map_err(unreadable)? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    names.push(import.map_err(unreadable)?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    names.sort();
+    Ok(names)
+}
