@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use memberspot_comments::Facts;
 use wit_parser::{InterfaceId, Resolve};
 
 /// The Rust source of one constant for each function, and of `ALL`.
@@ -10,10 +11,9 @@ pub fn table(resolve: &Resolve, interfaces: &[(&str, InterfaceId)]) -> Result<St
     let mut all = String::new();
     for (interface, id) in interfaces {
         for (name, function) in &resolve.interfaces[*id].functions {
-            let docs = function.docs.contents.as_deref().unwrap_or_default();
-            let facts = docs.lines().last().unwrap_or_default().trim();
-            let (scope, repeat, limit) = facts_of(facts)
-                .ok_or_else(|| format!("{interface}.{name}: the comment ends in {facts:?}, not in its facts"))?;
+            let (_, facts) = memberspot_comments::function(function)
+                .map_err(|line| format!("{interface}.{name}: the comment ends in {line:?}, not in its facts"))?;
+            let (scope, repeat, limit) = in_rust(&facts).ok_or_else(|| format!("{interface}.{name}: there is no {facts:?}"))?;
             let constant = name.replace('-', "_").to_uppercase();
             writeln!(
                 constants,
@@ -27,11 +27,8 @@ pub fn table(resolve: &Resolve, interfaces: &[(&str, InterfaceId)]) -> Result<St
     Ok(format!("{constants}/// Every function of the WIT.\npub const ALL: &[Function] = &[{all}];\n"))
 }
 
-/// Reads `Scope: write. Repeat: safe. Limit: 4/s.`
-fn facts_of(line: &str) -> Option<(&'static str, &'static str, Option<u32>)> {
-    let (scope, rest) = line.strip_prefix("Scope: ")?.split_once(". Repeat: ")?;
-    let (repeat, limit) = rest.strip_suffix('.')?.split_once(". Limit: ")?;
-    let scope = match scope {
+fn in_rust(facts: &Facts) -> Option<(&'static str, &'static str, Option<u32>)> {
+    let scope = match facts.scope.as_str() {
         "read" => "Scopes::none().with(Scope::Read)",
         "write" => "Scopes::none().with(Scope::Write)",
         "delete" => "Scopes::none().with(Scope::Delete)",
@@ -40,14 +37,10 @@ fn facts_of(line: &str) -> Option<(&'static str, &'static str, Option<u32>)> {
         "none" | "by-operation" | "by-module" => "Scopes::none()",
         _ => return None,
     };
-    let repeat = match repeat {
+    let repeat = match facts.repeat.as_str() {
         "safe" => "Safe",
         "by-method" => "ByMethod",
         _ => return None,
     };
-    let limit = match limit {
-        "none" => None,
-        limit => Some(limit.strip_suffix("/s")?.parse().ok()?),
-    };
-    Some((scope, repeat, limit))
+    Some((scope, repeat, facts.per_second()))
 }

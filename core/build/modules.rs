@@ -5,17 +5,15 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use wit_parser::{Docs, Function, InterfaceId, Resolve, Type, TypeDefKind, TypeId};
+use memberspot_comments::{MODULES, function as comment, on_one_line, resolved};
+use wit_parser::{Function, InterfaceId, Resolve, Type, TypeDefKind, TypeId};
 
 use crate::names::{is_option, lower_camel, snake};
-
-/// Types that describe, and do not take part in what modules do.
-const OWN_INTERFACE: &str = "modules";
 
 /// The Rust source of the tables `TYPES` and `MODULES`, and of `run_module`.
 pub fn modules(resolve: &Resolve, interfaces: &[(&str, InterfaceId)]) -> String {
     let mut schemas = Schemas { resolve, texts: vec![], ids: vec![], inputs: BTreeSet::new() };
-    let described: Vec<_> = interfaces.iter().filter(|(name, _)| *name != OWN_INTERFACE).collect();
+    let described: Vec<_> = interfaces.iter().filter(|(name, _)| *name != MODULES).collect();
     let functions: Vec<_> = described
         .iter()
         .flat_map(|(name, id)| resolve.interfaces[*id].functions.values().map(move |function| (*name, function)))
@@ -30,8 +28,7 @@ pub fn modules(resolve: &Resolve, interfaces: &[(&str, InterfaceId)]) -> String 
     for (interface, function) in &functions {
         let input = schemas.input(function, interface);
         let output = schemas.output(function);
-        let docs = function.docs.contents.as_deref().unwrap_or_default();
-        let description = docs.rsplit_once('\n').map_or("", |(docs, _)| docs.trim());
+        let description = comment(function).map_or("", |(docs, _)| docs);
         let _ = writeln!(
             table,
             "Description {{ function: &crate::function::{}, docs: {description:?}, input: {input:?}, output: {output:?} }},",
@@ -71,14 +68,6 @@ fn request(function: &Function, resolve: &Resolve) -> Option<TypeId> {
     matches!(resolve.types[id].kind, TypeDefKind::Record(_)).then_some(id)
 }
 
-/// The type itself, where an interface took it from another one.
-fn resolved(resolve: &Resolve, id: TypeId) -> TypeId {
-    match resolve.types[id].kind {
-        TypeDefKind::Type(Type::Id(id)) => resolved(resolve, id),
-        _ => id,
-    }
-}
-
 struct Schemas<'a> {
     resolve: &'a Resolve,
     texts: Vec<String>,
@@ -115,14 +104,14 @@ impl Schemas<'_> {
 
     /// What is said of a field of this name elsewhere: parameters have no comments of their own.
     fn docs_of_field(&self, name: &str, interface: &str) -> String {
-        let all = self.resolve.interfaces.iter().filter(|(_, it)| it.name.as_deref() != Some(OWN_INTERFACE));
+        let all = self.resolve.interfaces.iter().filter(|(_, it)| it.name.as_deref() != Some(MODULES));
         let (mut near, mut far) = (None, None);
         for (_, it) in all {
             for id in it.types.values() {
                 let TypeDefKind::Record(record) = &self.resolve.types[*id].kind else { continue };
                 let Some(field) = record.fields.iter().find(|field| field.name == name) else { continue };
                 let place = if it.name.as_deref() == Some(interface) { &mut near } else { &mut far };
-                place.get_or_insert_with(|| text(&field.docs));
+                place.get_or_insert_with(|| on_one_line(&field.docs));
             }
         }
         near.or(far).unwrap_or_default()
@@ -177,7 +166,7 @@ impl Schemas<'_> {
         match &resolve.types[id].kind {
             TypeDefKind::Record(record) => {
                 let fields: Vec<_> =
-                    record.fields.iter().map(|field| (field.name.as_str(), field.ty, text(&field.docs))).collect();
+                    record.fields.iter().map(|field| (field.name.as_str(), field.ty, on_one_line(&field.docs))).collect();
                 self.object(&fields, strict)
             }
             TypeDefKind::Enum(cases) => {
@@ -198,7 +187,7 @@ impl Schemas<'_> {
                         format!(
                             r#"{{"title":{},"description":{},"type":"object","properties":{{"tag":{{"const":{tag}}}{value}}},"required":["tag"{required}]{closed}}}"#,
                             json(&title(&case.name)),
-                            json(&text(&case.docs)),
+                            json(&on_one_line(&case.docs)),
                         )
                     })
                     .collect();
@@ -226,11 +215,6 @@ impl Schemas<'_> {
         let closed = if strict { r#","additionalProperties":false"# } else { "" };
         format!(r#""type":"object","properties":{{{}}}{required}{closed}}}"#, properties.join(","))
     }
-}
-
-fn text(docs: &Docs) -> String {
-    let lines = docs.contents.as_deref().unwrap_or_default().lines().map(str::trim);
-    lines.collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
 /// `Grant access`

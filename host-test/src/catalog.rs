@@ -3,6 +3,7 @@
 //! [`Host::functions`](crate::Host::functions) has the types as the component was built with them, but a component carries
 //! no comments. Names of parameters, fields and cases are those of the [JSON form](crate::json).
 
+pub use memberspot_comments::Facts;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use wit_parser::{Docs, InterfaceId, Resolve, SourceMap, Type, TypeDef, TypeDefKind, TypeId, WorldItem};
@@ -59,19 +60,6 @@ pub struct FunctionInfo {
     pub result: Option<String>,
     /// The smallest input that has the right form.
     pub example: Value,
-}
-
-/// The last line of a function's comment: `Scope: read. Repeat: safe. Limit: 4/s.`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Facts {
-    /// The permission that it needs: `read`, `write`, `delete`, `login` or `raw`; `none`; or what it depends on:
-    /// `by-operation`, `by-module`.
-    pub scope: String,
-    /// Whether the same call may be made twice without further effect: `safe`, or `by-method` of the request.
-    pub repeat: String,
-    /// Memberspot's own limit for the route, such as `4/s`, or `none`.
-    pub limit: String,
 }
 
 /// A parameter, or a field of a record.
@@ -244,20 +232,6 @@ impl Catalog {
     }
 }
 
-impl Facts {
-    /// Reads `Scope: read. Repeat: safe. Limit: 4/s.`
-    #[must_use]
-    pub fn parse(line: &str) -> Option<Self> {
-        let (scope, rest) = line.strip_prefix("Scope: ")?.split_once(". Repeat: ")?;
-        let (repeat, limit) = rest.strip_suffix('.')?.split_once(". Limit: ")?;
-        let per_second = |limit: &str| limit.strip_suffix("/s").is_some_and(|count| count.parse::<u32>().is_ok());
-        let known = ["read", "write", "delete", "login", "raw", "none", "by-operation", "by-module"].contains(&scope)
-            && ["safe", "by-method"].contains(&repeat)
-            && (limit == "none" || per_second(limit));
-        known.then(|| Self { scope: scope.into(), repeat: repeat.into(), limit: limit.into() })
-    }
-}
-
 /// Reads one interface.
 struct Reader<'a> {
     resolve: &'a Resolve,
@@ -276,11 +250,8 @@ impl Reader<'_> {
     }
 
     fn function(&self, function: &wit_parser::Function) -> Result<FunctionInfo, CatalogError> {
-        let comment = text(&function.docs);
-        let (docs, line) = comment.rsplit_once('\n').unwrap_or(("", &comment));
-        let facts = Facts::parse(line)
-            .ok_or_else(|| CatalogError(format!("the comment of {} does not end in its facts", function.name)))?;
-        let docs = docs.trim_end().to_owned();
+        let (docs, facts) = memberspot_comments::function(function)
+            .map_err(|line| CatalogError(format!("the comment of {} ends in {line:?}, not in its facts", function.name)))?;
         // Every function gives `result<T, error>`; a contract test holds it to that.
         let result = match function.result.and_then(|ty| self.definition(ty)).map(|ty| &ty.kind) {
             Some(TypeDefKind::Result(result)) => result.ok,
@@ -289,12 +260,12 @@ impl Reader<'_> {
         Ok(FunctionInfo {
             name: function.name.clone(),
             interface: self.name(),
-            summary: first_sentence(&docs),
+            summary: first_sentence(docs),
             facts,
             parameters: self.parameters(function),
             result: result.map(|ty| self.spell(ty)),
             example: self.example(function),
-            docs,
+            docs: docs.to_owned(),
         })
     }
 
@@ -467,23 +438,6 @@ fn first_sentence(docs: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn facts_have_one_form() {
-        let facts = Facts::parse("Scope: read. Repeat: by-method. Limit: 4/s.").unwrap();
-        assert_eq!((facts.scope.as_str(), facts.repeat.as_str(), facts.limit.as_str()), ("read", "by-method", "4/s"));
-        for line in [
-            "",
-            "Scope: read. Repeat: safe. Limit: none",
-            "Scope: admin. Repeat: safe. Limit: none.",
-            "Scope: read. Repeat: never. Limit: none.",
-            "Scope: read. Repeat: safe. Limit: 4.",
-            "Scope: read. Repeat: safe. Limit: x/s.",
-            "Repeat: safe. Scope: read. Limit: none.",
-        ] {
-            assert_eq!(Facts::parse(line), None, "{line}");
-        }
-    }
 
     #[test]
     fn a_summary_is_the_first_sentence() {

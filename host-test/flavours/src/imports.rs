@@ -1,6 +1,6 @@
 //! What a component asks of an engine, read from its bytes: no engine here runs all flavours.
 
-use wasmparser::{Parser, Payload};
+use wasmparser::{ComponentTypeRef, Parser, Payload};
 
 use crate::Error;
 
@@ -19,7 +19,11 @@ pub fn imports(component: &[u8]) -> Result<Vec<String>, Error> {
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    names.push(import.map_err(unreadable)?.name.name.to_owned());
+                    let import = import.map_err(unreadable)?;
+                    // A type has a name, but nobody has to provide it.
+                    if !matches!(import.ty, ComponentTypeRef::Type(_)) {
+                        names.push(import.name.name.to_owned());
+                    }
                 }
             }
             _ => {}

@@ -1,6 +1,8 @@
 //! The connector for engines that ask for another world than its own: the same core module in another wrapping.
 
 mod act;
+mod core_module;
+mod describe;
 mod imports;
 mod tools;
 

@@ -256,6 +256,13 @@ fn the_component_is_handed_out() {
     let output = memberspot(&["component", "--out", "-"]).output().unwrap();
     assert!(output.status.success() && output.stdout == COMPONENT);
 
+    let output = memberspot(&["component", "--flavour", "tools", "--out", "-"]).output().unwrap();
+    assert!(output.status.success() && output.stdout == crate::flavours::tools());
+    let described = run(&mut memberspot(&["component", "--json", "--flavour", "tools"])).json();
+    assert_eq!(described["bytes"].as_u64(), Some(output.stdout.len() as u64));
+    assert_eq!(described["imports"], run(&mut memberspot(&["component", "--json"])).json()["imports"]);
+
+    assert_eq!(run(&mut memberspot(&["component", "--flavour", "none"])).code, 2);
     assert_eq!(run(&mut memberspot(&["component", "--out", "/no/such/folder/x"])).code, 4);
 }
 

@@ -8,6 +8,7 @@ mod collect;
 mod contract;
 mod dynamic;
 mod errors;
+mod flavours;
 mod functions;
 mod matrix;
 mod model;

@@ -52,7 +52,7 @@ impl Stage {
         Self::on(Simulator::in_memory(options, network()).expect("a free port"), host_in_memory())
     }
 
-    fn on(simulator: Simulator, host: &'static Host) -> Self {
+    pub fn on(simulator: Simulator, host: &'static Host) -> Self {
         let connection = Connection::new(KEY).base_url(simulator.origin()).variable("MEMBERSPOT_MAX_ATTEMPTS", "1");
         Self { simulator, connection, host }
     }

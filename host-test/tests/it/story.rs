@@ -8,7 +8,10 @@ use crate::stage::Stage;
 
 #[tokio::test]
 async fn from_purchase_to_erasure() {
-    let stage = Stage::new().await;
+    play(&Stage::new().await).await;
+}
+
+pub async fn play(stage: &Stage) {
     let email = "mia@example.com";
     let access = json!({"email": email, "offerId": "offer-yoga-basic"});
     let has_access = || {
