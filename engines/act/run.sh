@@ -97,6 +97,11 @@ over_mcp() {
     failed "$answer" permanent not-permitted 0
     tool "$first" grant-access '{"email":"ada@example.com","offer":"offer-breath"}'
     failed "$answer" permanent invalid-input 0
+    for depth in 30 100; do
+        printf -v nested '%*s' "$depth" ''
+        tool "$first" grant-access "{\"email\":${nested// /[}${nested// /]}}"
+        failed "$answer" permanent invalid-input 0
+    done
     tool 1:other list-offers '{}'
     [[ $answer == *std:session-not-found* ]] || fail "a session that is not open: $answer"
     has_received "GET /v1/offers 200" "GET /v1/offers 401" "GET /v1/offers 200"

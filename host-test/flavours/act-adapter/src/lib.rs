@@ -11,6 +11,7 @@
 #![cfg(any(test, target_family = "wasm"))]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+#![cfg_attr(not(target_family = "wasm"), allow(dead_code, reason = "what the component alone uses"))]
 
 mod account;
 mod cbor;
