@@ -78,14 +78,15 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// What a parameter is; one that is a record, what that is.
+    /// What a parameter is; of a record, what that is.
     fn parameter(&self, parameter: &Param) -> String {
-        match parameter.ty {
-            Type::Id(id) if matches!(self.inside(parameter.ty).0, Some(TypeDefKind::Record(_))) => {
-                on_one_line(&self.resolve.types[resolved(self.resolve, id)].docs)
+        if let Type::Id(id) = parameter.ty {
+            let ty = &self.resolve.types[resolved(self.resolve, id)];
+            if let TypeDefKind::Record(_) = ty.kind {
+                return on_one_line(&ty.docs);
             }
-            _ => comments::parameter(self.resolve, self.interface, &parameter.name),
         }
+        comments::parameter(self.resolve, self.interface, &parameter.name)
     }
 
     /// A line for a field, a case or a parameter, and below it those for what it is made of.

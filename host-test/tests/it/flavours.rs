@@ -28,7 +28,7 @@ async fn stage_of_tools() -> Stage {
     Stage::on(Simulator::start(options).await.unwrap(), host_of_tools())
 }
 
-/// The functions that the tools are as a component, without what it is made from.
+/// The component as anybody reads it who has nothing else.
 fn decoded() -> (Resolve, Vec<Function>) {
     let DecodedWasm::Component(resolve, world) = decode(tools()).unwrap() else { panic!("this is no component") };
     let functions = resolve.worlds[world].exports.values().map(|item| match item {
@@ -63,8 +63,11 @@ fn imports(component: &[u8]) -> (Vec<String>, Vec<String>) {
     (interfaces, types)
 }
 
-/// The first core module: its sections but those for tools, and its exports.
-fn core_module(component: &[u8]) -> (Vec<(u8, &[u8])>, BTreeMap<&str, (ExternalKind, u32)>) {
+type Sections<'a> = Vec<(u8, &'a [u8])>;
+type Exports<'a> = BTreeMap<&'a str, (ExternalKind, u32)>;
+
+/// The first core module: what engines read of it but its exports, and these.
+fn core_module(component: &[u8]) -> (Sections<'_>, Exports<'_>) {
     let (mut sections, mut exports) = (vec![], BTreeMap::new());
     let module = Parser::new(0).parse_all(component).find_map(|payload| match payload.unwrap() {
         Payload::ModuleSection { unchecked_range, .. } => Some(unchecked_range),
