@@ -81,7 +81,8 @@ receives() {
     for expected in "$@"; do
         read -r -t "$patience" -u "$journal" line || fail "not received: $expected"
         request=${line#*#* }
-        [[ $request == "$expected ("* || $request == "$expected after "* ]] || fail "received: $line, not $expected"
+        # What follows is how it failed, or whose key it had, where there is such a thing.
+        [[ $request == "$expected"@(' ('|' after '|'"')* ]] || fail "received: $line, not $expected"
     done
 }
 

@@ -1,4 +1,4 @@
-//! The list of what is inside of the component, for its bill of materials.
+//! The list of what is inside of a component, for its bill of materials.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -9,8 +9,8 @@ use std::process::Command;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::ask;
 use super::packages::{Package, Packages};
-use super::{PACKAGE, ask};
 
 /// `Cargo.lock`, as far as it matters here.
 #[derive(Deserialize)]
@@ -27,7 +27,13 @@ struct Locked {
 }
 
 /// The packages with the given ids, as JSON: the compiler that made them, and each with its origin and what it needs.
-pub fn list(packages: &Packages, compiled: &[String], workspace: &Path, rustc: &OsStr) -> Result<String, String> {
+pub fn list(
+    component: &str,
+    packages: &Packages,
+    compiled: &[String],
+    workspace: &Path,
+    rustc: &OsStr,
+) -> Result<String, String> {
     let lock = workspace.join("Cargo.lock");
     let lock = fs::read_to_string(&lock).map_err(|error| format!("cannot read {}: {error}", lock.display()))?;
     let lock: Lock = toml::from_str(&lock).map_err(|error| format!("Cargo.lock: {error}"))?;
@@ -58,7 +64,7 @@ pub fn list(packages: &Packages, compiled: &[String], workspace: &Path, rustc: &
     list.sort_by_key(|package| package["reference"].to_string());
     let compiler = ask(Command::new(rustc).arg("-vV"))?;
     let compiler = compiler.lines().find_map(|line| line.strip_prefix("release: ")).ok_or("rustc has no version")?;
-    let list = json!({"component": PACKAGE, "compiler": compiler, "packages": list});
+    let list = json!({"component": component, "compiler": compiler, "packages": list});
     serde_json::to_string_pretty(&list).map_err(|error| error.to_string())
 }
 

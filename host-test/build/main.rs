@@ -1,4 +1,5 @@
-//! Builds the component and embeds it, together with the WIT that it was made from and a list of what is inside of it.
+//! Builds the component and embeds it, together with the WIT that it was made from, with the parts that make it one for ACT,
+//! and with a list of what is inside of each.
 //!
 //! The component is built by a second cargo, in a target folder of its own below `OUT_DIR`: the outer cargo holds the lock
 //! of the usual one. What comes out is what anybody gets from
@@ -19,13 +20,28 @@ use std::process::{Command, ExitCode, Stdio};
 use packages::Packages;
 use paths::Folders;
 
-const PACKAGE: &str = "memberspot-connector";
-const ARTIFACT: &str = "memberspot_connector.wasm";
+/// What is built, each by itself: together, they would share the features of their dependencies. The variable is where
+/// the sources find it.
+const PACKAGES: [(&str, &str); 3] = [
+    ("memberspot-connector", "MEMBERSPOT_COMPONENT"),
+    ("memberspot-act-adapter", "MEMBERSPOT_ACT_ADAPTER"),
+    ("memberspot-act-environment", "MEMBERSPOT_ACT_ENVIRONMENT"),
+];
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "component";
 
-/// What the component is made from, relative to the workspace.
-const INPUTS: [&str; 7] = ["src", "core", "wit", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo/config.toml"];
+/// What they are made from, relative to the workspace.
+const INPUTS: [&str; 9] = [
+    "src",
+    "core",
+    "wit",
+    "host-test/flavours/act-adapter",
+    "host-test/flavours/act-environment",
+    "Cargo.toml",
+    "Cargo.lock",
+    "rust-toolchain.toml",
+    ".cargo/config.toml",
+];
 
 /// What the outer cargo, or the caller's shell, must not hand down to the inner cargo.
 ///
@@ -62,15 +78,17 @@ fn run() -> Result<(), String> {
     let flags = out.join("paths.toml");
     let target_dir = out.join("component");
     let folders = Folders { workspace, target_dir: &target_dir, rustc: &rustc };
-    write(&flags, &paths::config(&folders, &packages.below(PACKAGE)?)?)?;
-    let compiled = build_component(&cargo, workspace, &target_dir, &flags)?;
-    let list = out.join("inventory.json");
-    write(&list, &inventory::list(&packages, &compiled, workspace, &rustc)?)?;
-
-    let component = target_dir.join(TARGET).join(PROFILE).join(ARTIFACT);
-    println!("cargo::rustc-env=MEMBERSPOT_COMPONENT={}", component.display());
-    println!("cargo::rustc-env=MEMBERSPOT_INVENTORY={}", list.display());
+    // The same for all, so that what they share is built once.
+    write(&flags, &paths::config(&folders, &packages.below(&PACKAGES.map(|(name, _)| name))?)?)?;
     println!("cargo::rustc-env=MEMBERSPOT_PATHS={}", flags.display());
+    for (name, variable) in PACKAGES {
+        let compiled = build_component(name, &cargo, workspace, &target_dir, &flags)?;
+        let list = out.join(name).with_extension("json");
+        write(&list, &inventory::list(name, &packages, &compiled, workspace, &rustc)?)?;
+        let component = target_dir.join(TARGET).join(PROFILE).join(name.replace('-', "_")).with_extension("wasm");
+        println!("cargo::rustc-env={variable}={}", component.display());
+        println!("cargo::rustc-env={variable}_INVENTORY={}", list.display());
+    }
     list_wit(&workspace.join("wit"), &out.join("wit.rs"))
 }
 
@@ -84,13 +102,19 @@ fn require_target(rustc: &OsStr) -> Result<(), String> {
     }
 }
 
-/// Builds the component, with the further configuration in `flags`; the result are the ids of the packages in it.
-fn build_component(cargo: &OsStr, workspace: &Path, target_dir: &Path, flags: &Path) -> Result<Vec<String>, String> {
+/// Builds a component, with the further configuration in `flags`; the result are the ids of the packages in it.
+fn build_component(
+    package: &str,
+    cargo: &OsStr,
+    workspace: &Path,
+    target_dir: &Path,
+    flags: &Path,
+) -> Result<Vec<String>, String> {
     let mut command = Command::new(cargo);
     command
         // Cargo looks for `.cargo/config.toml` from its working directory upwards, not from the manifest.
         .current_dir(workspace)
-        .args(["build", "--locked", "--profile", PROFILE, "--target", TARGET, "--package", PACKAGE])
+        .args(["build", "--locked", "--profile", PROFILE, "--target", TARGET, "--package", package])
         .args(["--message-format", "json-render-diagnostics"])
         .arg("--config")
         .arg(flags)
@@ -101,7 +125,7 @@ fn build_component(cargo: &OsStr, workspace: &Path, target_dir: &Path, flags: &P
         command.env_remove(name);
     }
     let messages = ask(&mut command)
-        .map_err(|problem| format!("the component {PACKAGE} does not build ({problem}); its errors are listed below"))?;
+        .map_err(|problem| format!("the component {package} does not build ({problem}); its errors are listed below"))?;
     packages::compiled(&messages, &target_dir.join(TARGET))
 }
 

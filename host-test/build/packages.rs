@@ -81,12 +81,15 @@ impl Packages {
         node.flat_map(move |node| node.deps.iter().filter(normal).map(|dependency| dependency.pkg.as_str()))
     }
 
-    /// All packages that a package of this workspace may consist of, itself included.
-    pub fn below(&self, name: &str) -> Result<Vec<&Package>, String> {
-        let own = |package: &&Package| package.name == name && package.source.is_none();
-        let top = self.packages.iter().find(own).ok_or_else(|| format!("cargo metadata lacks {name}"))?;
+    /// All packages that some packages of this workspace may consist of, themselves included.
+    pub fn below(&self, names: &[&str]) -> Result<Vec<&Package>, String> {
         let mut found = BTreeMap::new();
-        let mut open = vec![top.id.as_str()];
+        let mut open = Vec::new();
+        for name in names {
+            let own = |package: &&Package| package.name == *name && package.source.is_none();
+            let top = self.packages.iter().find(own).ok_or_else(|| format!("cargo metadata lacks {name}"))?;
+            open.push(top.id.as_str());
+        }
         while let Some(id) = open.pop() {
             if found.insert(id, self.get(id)?).is_none() {
                 open.extend(self.dependencies(id));

@@ -74,4 +74,16 @@ pub use tenant::Tenant;
 pub const COMPONENT: &[u8] = include_bytes!(env!("MEMBERSPOT_COMPONENT"));
 
 /// What was compiled into the component: the packages with their licences and checksums, as JSON.
-pub const INVENTORY: &str = include_str!(env!("MEMBERSPOT_INVENTORY"));
+pub const INVENTORY: &str = include_str!(env!("MEMBERSPOT_COMPONENT_INVENTORY"));
+
+/// What makes the component one for ACT: its tools. See `memberspot_flavours::act`.
+pub const ACT_ADAPTER: &[u8] = include_bytes!(env!("MEMBERSPOT_ACT_ADAPTER"));
+
+/// As [`INVENTORY`], of [`ACT_ADAPTER`].
+pub const ACT_ADAPTER_INVENTORY: &str = include_str!(env!("MEMBERSPOT_ACT_ADAPTER_INVENTORY"));
+
+/// What makes the component one for ACT: its environment. See `memberspot_flavours::act`.
+pub const ACT_ENVIRONMENT: &[u8] = include_bytes!(env!("MEMBERSPOT_ACT_ENVIRONMENT"));
+
+/// As [`INVENTORY`], of [`ACT_ENVIRONMENT`].
+pub const ACT_ENVIRONMENT_INVENTORY: &str = include_str!(env!("MEMBERSPOT_ACT_ENVIRONMENT_INVENTORY"));

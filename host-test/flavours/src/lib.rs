@@ -1,9 +1,13 @@
 //! The connector for engines that ask for another world than its own: the same core module in another wrapping.
 
+mod act;
 mod core_module;
 mod describe;
+mod imports;
 mod tools;
 
+pub use act::act;
+pub use imports::imports;
 pub use tools::tools;
 
 /// Why a flavour cannot be made.

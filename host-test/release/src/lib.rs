@@ -34,7 +34,7 @@ pub struct Release<'a> {
     /// The licence of the components, as an SPDX expression.
     pub license: &'a str,
     /// The components.
-    pub components: Vec<Component<'a>>,
+    pub components: Vec<Component>,
     /// Their interface.
     pub interface: &'a Interface,
     /// Further files, such as licences: names and content.
@@ -45,7 +45,7 @@ pub struct Release<'a> {
 
 /// A component of a release.
 #[derive(Debug)]
-pub struct Component<'a> {
+pub struct Component {
     /// Its name, such as `memberspot-tools`: that of its files, without their endings.
     pub name: String,
     /// What it is, in a line.
@@ -53,7 +53,7 @@ pub struct Component<'a> {
     /// The component.
     pub bytes: Vec<u8>,
     /// What was compiled into it, for each part that was compiled on its own.
-    pub parts: &'a [Inventory],
+    pub parts: Vec<Inventory>,
 }
 
 /// Why a release cannot be made.

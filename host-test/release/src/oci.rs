@@ -44,7 +44,7 @@ impl<'a> Layout<'a> {
     }
 
     /// Adds a component, under its name and the version of the release.
-    pub fn add_component(&mut self, component: &Component<'_>) -> Result<(), Error> {
+    pub fn add_component(&mut self, component: &Component) -> Result<(), Error> {
         let invalid = |problem: String| Error::Component(component.name.clone(), problem);
         let decoded = wit_component::decode(&component.bytes).map_err(|error| invalid(format!("{error:#}")))?;
         let DecodedWasm::Component(resolve, world) = decoded else { return Err(invalid("it is a WIT package".to_owned())) };

@@ -95,12 +95,12 @@ impl Package {
 }
 
 /// The bill of materials of a component.
-pub fn cyclonedx(release: &Release<'_>, component: &Component<'_>) -> Result<Vec<u8>, Error> {
+pub fn cyclonedx(release: &Release<'_>, component: &Component) -> Result<Vec<u8>, Error> {
     let root = format!("{}@{}", component.name, release.version);
     // Parts may have packages in common.
     let (mut components, mut dependencies) = (BTreeMap::new(), BTreeMap::new());
     let mut tops = Vec::new();
-    for part in component.parts {
+    for part in &component.parts {
         let (standard_library, described) = part.standard_library();
         components.insert(standard_library.clone(), described);
         dependencies.insert(standard_library.clone(), Vec::new());

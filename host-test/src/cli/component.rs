@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, ValueHint};
 use memberspot_host::catalog::WIT;
-use memberspot_host::{COMPONENT, Host};
+use memberspot_host::{ACT_ADAPTER, ACT_ADAPTER_INVENTORY, ACT_ENVIRONMENT, ACT_ENVIRONMENT_INVENTORY, COMPONENT, INVENTORY};
 use serde_json::json;
 
 use super::SUCCESS;
@@ -32,6 +32,8 @@ pub enum Flavour {
     Connector,
     /// Functions with short names, and descriptions within: for Wassette and other hosts of agents.
     Tools,
+    /// The tools of an ACT component, whose configuration is a credential of ACT.
+    Act,
 }
 
 impl Flavour {
@@ -48,12 +50,22 @@ impl Flavour {
         self.to_possible_value().and_then(|value| Some(value.get_help()?.to_string())).unwrap_or_default()
     }
 
+    /// What was compiled into it: one list for each component that it is composed of.
+    pub fn inventories(self) -> &'static [&'static str] {
+        match self {
+            Self::Connector | Self::Tools => &[INVENTORY],
+            Self::Act => &[INVENTORY, ACT_ADAPTER_INVENTORY, ACT_ENVIRONMENT_INVENTORY],
+        }
+    }
+
     /// The component.
     pub fn bytes(self) -> Result<Cow<'static, [u8]>, Failure> {
-        match self {
-            Self::Connector => Ok(COMPONENT.into()),
-            Self::Tools => memberspot_flavours::tools(COMPONENT, WIT).map(Cow::Owned).map_err(|error| Failure::host(&error)),
-        }
+        let made = match self {
+            Self::Connector => return Ok(COMPONENT.into()),
+            Self::Tools => memberspot_flavours::tools(COMPONENT, WIT),
+            Self::Act => memberspot_flavours::act(COMPONENT, ACT_ADAPTER, ACT_ENVIRONMENT),
+        };
+        made.map(Cow::Owned).map_err(|error| Failure::host(&error))
     }
 }
 
@@ -82,8 +94,7 @@ impl Component {
 
 /// Says how large the component is, and what it asks of an engine.
 fn describe(bytes: &[u8], json: bool) -> Result<u8, Failure> {
-    let host = Host::builder().component(bytes).build().map_err(|error| Failure::host(&error))?;
-    let imports = host.imports();
+    let imports = memberspot_flavours::imports(bytes).map_err(|error| Failure::host(&error))?;
     if json {
         output::json(&json!({"bytes": bytes.len(), "imports": imports}))?;
     } else {

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum as _, ValueHint};
-use memberspot_host::INVENTORY;
 use memberspot_host::catalog::WIT;
 use memberspot_release::{Component, Error, Interface, Inventory};
 use serde_json::json;
@@ -42,10 +41,11 @@ impl Release {
             let previous = Interface::parse(&[(&file.to_string_lossy(), &text)]).map_err(fail)?;
             previous.check(&interface).map_err(fail)?;
         }
-        let parts = [Inventory::parse(INVENTORY).map_err(fail)?];
         let flavours = Flavour::value_variants().iter().map(|flavour| {
             let (name, description) = (flavour.file_name(), flavour.description());
-            Ok(Component { name, description, bytes: flavour.bytes()?.into_owned(), parts: &parts })
+            let parts = flavour.inventories().iter().map(|list| Inventory::parse(list));
+            let parts = parts.collect::<Result<_, _>>().map_err(fail)?;
+            Ok(Component { name, description, bytes: flavour.bytes()?.into_owned(), parts })
         });
         let release = memberspot_release::Release {
             version: env!("CARGO_PKG_VERSION"),
