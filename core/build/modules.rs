@@ -109,7 +109,10 @@ impl Schemas<'_> {
             return self.of(Type::Id(id));
         }
         let fields: Vec<_> = function.params.iter().map(|parameter| (parameter.name.as_str(), parameter.ty)).collect();
-        let fields = fields.into_iter().map(|(name, ty)| (name, ty, self.docs_of_field(name, interface))).collect::<Vec<_>>();
+        let fields = fields
+            .into_iter()
+            .map(|(name, ty)| (name, ty, listed(function, name).unwrap_or_else(|| self.docs_of_field(name, interface))))
+            .collect::<Vec<_>>();
         self.object(&fields, true)
     }
 
@@ -226,6 +229,15 @@ impl Schemas<'_> {
         let closed = if strict { r#","additionalProperties":false"# } else { "" };
         format!(r#""type":"object","properties":{{{}}}{required}{closed}}}"#, properties.join(","))
     }
+}
+
+/// What the function's comment says of a parameter: the item of a list that begins with its name.
+fn listed(function: &Function, name: &str) -> Option<String> {
+    let lines = function.docs.contents.as_deref()?.lines().map(str::trim);
+    let begin = format!("- `{name}`: ");
+    let mut item = lines.skip_while(|line| !line.starts_with(&begin)).take_while(|line| !line.is_empty());
+    let first = item.next()?.strip_prefix(&begin)?.to_owned();
+    Some(item.take_while(|line| !line.starts_with("- ")).fold(first, |text, line| text + " " + line))
 }
 
 fn text(docs: &Docs) -> String {
