@@ -17,3 +17,4 @@ mod retries;
 mod secrets;
 mod stage;
 mod story;
+mod triggers;
