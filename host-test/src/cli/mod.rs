@@ -5,10 +5,12 @@ mod component;
 mod demo;
 mod docs;
 mod functions;
+mod interrupt;
 mod output;
 mod run;
 mod set;
 mod simulate;
+mod watch;
 
 use std::io;
 use std::process::ExitCode;
@@ -53,6 +55,7 @@ enum Command {
     Demo(demo::Demo),
     Run(run::Run),
     Bulk(bulk::Bulk),
+    Watch(watch::Watch),
     Functions(functions::Functions),
     Simulate(simulate::Simulate),
     Component(component::Component),
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(simulate) => simulate.execute(cli.json),
         Command::Run(run) => run.execute(cli.json),
         Command::Bulk(bulk) => bulk.execute(cli.json),
+        Command::Watch(watch) => watch.execute(cli.json),
         Command::Functions(functions) => functions.execute(cli.json),
         Command::Component(component) => component.execute(cli.json),
         Command::Docs(docs) => docs.execute(),

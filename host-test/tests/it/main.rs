@@ -18,3 +18,4 @@ mod secrets;
 mod stage;
 mod story;
 mod triggers;
+mod watch;
