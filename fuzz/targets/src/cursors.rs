@@ -24,7 +24,8 @@ pub fn run(input: &[u8]) {
         assert_eq!(poll(text), Outcome::Refused, "{text:?} is not ours");
         if let Outcome::Next(next) = poll(&Kind(kind).write(subject, &fields)) {
             assert!(next.len() <= *longest && next.bytes().all(|byte| byte.is_ascii_graphic()), "{next:?}");
-            assert!(matches!(poll(&next), Outcome::Next(_)), "{next:?} is ours");
+            // A moment that lies ahead is not believed the next time; only a cursor made by hand has one.
+            assert_ne!(poll(&next), Outcome::Refused, "{next:?} is ours");
         }
     }
 }
