@@ -11,6 +11,7 @@ mod offers;
 mod orders;
 mod progress;
 mod properties;
+mod triggers;
 mod users;
 
 use memberspot_core::{

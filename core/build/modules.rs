@@ -97,7 +97,7 @@ impl Schemas<'_> {
         if let Some(id) = request(function, self.resolve) {
             return self.of(Type::Id(id));
         }
-        let field = |it: &wit_parser::Param| (it.name.clone(), it.ty, parameter(self.resolve, interface, &it.name));
+        let field = |it: &wit_parser::Param| (it.name.clone(), it.ty, parameter(self.resolve, interface, function, &it.name));
         let fields: Vec<_> = function.params.iter().map(field).collect();
         let fields: Vec<_> = fields.iter().map(|(name, ty, docs)| (name.as_str(), *ty, docs.clone())).collect();
         self.object(&fields, true)

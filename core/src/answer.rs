@@ -74,6 +74,11 @@ impl Answer {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
+    /// When the answer was made, in seconds since 1970: its `Date`.
+    pub fn date(&self) -> Option<i64> {
+        http_date(self.header("date")?)
+    }
+
     /// A bare entity, or one wrapped in an object under `wrapper` or `data`.
     pub fn entity<T>(&self, what: &'static str, wrapper: &str, read: impl Fn(Json<'_>) -> Option<T>) -> Result<T, Malformed> {
         let json = parse(&self.body, what)?;

@@ -10,13 +10,13 @@ use crate::{
     answer::{Answer, Malformed, TOO_MANY, shortened},
     config::{Config, SCOPES},
     doubt::{self, Findings, Form},
-    error::{Effect, Nature, Trouble, listed},
+    error::{Effect, Nature, Trouble, counted, listed},
     pace::Pace,
     request::{Call, Request},
     retry::{self, Budget, Decision},
     scopes,
     transport::{Bounds, Fault, Incoming, Outgoing, Transport, is_success},
-    wit::types::{Error, Failure, FailureCode},
+    wit::types::{Error, FailureCode},
 };
 
 /// Memberspot answers in well under a second; an answer that has not begun after this long will not come.
@@ -73,6 +73,11 @@ impl<T: Transport> Session<T> {
     /// Something to do in this call: counts its requests apart from others'.
     pub fn client(&self) -> Client<'_, T> {
         Client { session: self, attempts: Cell::new(0), effect: Cell::new(Effect::None) }
+    }
+
+    /// How many requests were sent in this call.
+    pub fn sent(&self) -> u32 {
+        self.sent.get()
     }
 
     /// Whether a request could still be sent before the deadline.
@@ -146,12 +151,7 @@ impl<T: Transport> Client<'_, T> {
 
     /// An error that was found after requests were sent, such as a name that turned out to be unknown: counts them.
     pub fn counted(&self, error: Error) -> Error {
-        let count = |failure: Failure| Failure { attempts: self.attempts.get(), ..failure };
-        match error {
-            Error::Permanent(failure) => Error::Permanent(count(failure)),
-            Error::Transient(failure) => Error::Transient(count(failure)),
-            Error::ExecutionFailed => error,
-        }
+        counted(error, self.attempts.get())
     }
 
     /// The error that trouble means for a request of this nature.

@@ -1,14 +1,15 @@
 //! Whole lists: page after page, until the last one or until something ends the walk. What was read is never thrown away.
 
-use std::{cell::Cell, collections::BTreeSet};
+use std::{cell::Cell, collections::BTreeSet, rc::Rc};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
+    answer::Malformed,
     check,
     client::Session,
     error::{self, Nature, Trouble, invalid_input},
-    function,
+    function::{self, Function},
     request::{Call, progress, users},
     transport::Transport,
     wit::{
@@ -27,32 +28,77 @@ const MOST_BARREN_PAGES: u32 = 10;
 
 /// `users.collect-users`
 pub async fn users(session: &Session<impl Transport>, request: CollectUsersRequest) -> Result<CollectedUsers, Error> {
-    if !(1..=MOST_ITEMS).contains(&request.max_users) {
-        return Err(invalid_input("max-users", format_args!("must be from 1 to {MOST_ITEMS}")));
-    }
+    check_most("max-users", request.max_users)?;
     let after = request.created_after.as_deref().map(|text| check::moment("created-after", text)).transpose()?;
-    let mut query = ListUsersRequest {
-        offer_id: request.offer_id,
-        course_id: request.course_id,
-        active: request.active,
-        page_token: None,
-        page_length: None,
-    };
-    let mut walk = Walk::new(request.page_token, request.max_users, session.config().max_response_bytes, |user: &User| {
-        let wanted = after.is_none_or(|after| created(user).is_some_and(|created| created > after));
-        Item { identity: &user.uid, bytes: user.raw.len(), wanted }
-    });
-    walk.picks = after.is_some();
+    let pick = |user: &User| created(user) > after;
     let undated = Cell::new(0);
+    let walk = UserWalk {
+        function: &function::COLLECT_USERS,
+        query: ListUsersRequest {
+            offer_id: request.offer_id,
+            course_id: request.course_id,
+            active: request.active,
+            page_token: request.page_token,
+            page_length: None,
+        },
+        most: request.max_users,
+        pick: if after.is_some() { Some(&pick) } else { None },
+        left_out: &|user| undated.set(undated.get() + u32::from(created(user).is_none())),
+        note: None,
+    };
+    let Collected { items, complete, next_page, interrupted_by } = walk_users(session, walk).await?;
+    Ok(CollectedUsers { users: items, complete, next_page, interrupted_by, undated: undated.get() })
+}
+
+/// How many items to return: not none, and not too many.
+pub(crate) fn check_most(field: &str, most: u32) -> Result<(), Error> {
+    let fits = (1..=MOST_ITEMS).contains(&most);
+    if fits { Ok(()) } else { Err(invalid_input(field, format_args!("must be from 1 to {MOST_ITEMS}"))) }
+}
+
+/// Is told when a page was answered, as far as the answer says that; may refuse it.
+pub(crate) type Note = Rc<dyn Fn(Option<i64>) -> Result<(), Malformed>>;
+
+/// All members, from the first page on.
+pub(crate) const ALL_USERS: ListUsersRequest =
+    ListUsersRequest { offer_id: None, course_id: None, active: None, page_token: None, page_length: None };
+
+/// A walk over members.
+pub(crate) struct UserWalk<'a> {
+    /// The function that it is for.
+    pub function: &'static Function,
+    /// Which members, and from which page on.
+    pub query: ListUsersRequest,
+    /// How many to return at the most.
+    pub most: u32,
+    /// Who is wanted, where not all are.
+    pub pick: Option<&'a dyn Fn(&User) -> bool>,
+    /// Is told of each member who is not.
+    pub left_out: &'a dyn Fn(&User),
+    /// Is told of each page.
+    pub note: Option<Note>,
+}
+
+/// Walks over members.
+pub(crate) async fn walk_users(session: &Session<impl Transport>, walk: UserWalk<'_>) -> Result<Collected<User>, Error> {
+    let UserWalk { function, mut query, most, pick, left_out, note } = walk;
+    let look = |user: &User| pick.is_none_or(|pick| pick(user));
+    let mut walk = Walk::new(query.page_token.take(), most, session.config().max_response_bytes, |user: &User| Item {
+        identity: &user.uid,
+        bytes: user.raw.len(),
+        wanted: look(user),
+    });
+    walk.picks = pick.is_some();
     let page = |token, length| {
         query.page_token = token;
         query.page_length = Some(length);
-        let call = users::list_users(&query)?.map(|page| (page.users, page.next_page));
-        Ok(call.within(&function::COLLECT_USERS))
+        let call = users::list_users(&query)?.map(|page| (page.users, page.next_page)).within(function);
+        Ok(match &note {
+            Some(note) => call.noted(Rc::clone(note)),
+            None => call,
+        })
     };
-    let unwanted = |user: &User| undated.set(undated.get() + u32::from(created(user).is_none()));
-    let Collected { items, complete, next_page, interrupted_by } = walk.run(session, page, unwanted).await?;
-    Ok(CollectedUsers { users: items, complete, next_page, interrupted_by, undated: undated.get() })
+    walk.run(session, page, left_out).await
 }
 
 fn created(user: &User) -> Option<OffsetDateTime> {
@@ -92,11 +138,11 @@ struct Item<'a> {
 }
 
 /// What a walk brought.
-struct Collected<I> {
-    items: Vec<I>,
-    complete: bool,
-    next_page: Option<String>,
-    interrupted_by: Option<Failure>,
+pub(crate) struct Collected<I> {
+    pub items: Vec<I>,
+    pub complete: bool,
+    pub next_page: Option<String>,
+    pub interrupted_by: Option<Failure>,
 }
 
 /// A walk from page to page.

@@ -112,6 +112,16 @@ pub fn failure(error: &Error) -> Option<&Failure> {
     }
 }
 
+/// The same error, after so many requests.
+pub fn counted(error: Error, attempts: u32) -> Error {
+    let count = |failure: Failure| Failure { attempts, ..failure };
+    match error {
+        Error::Permanent(failure) => Error::Permanent(count(failure)),
+        Error::Transient(failure) => Error::Transient(count(failure)),
+        Error::ExecutionFailed => error,
+    }
+}
+
 /// Names in a row, for a message.
 pub fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.fold(String::new(), |mut list, name| {

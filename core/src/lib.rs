@@ -21,6 +21,7 @@ pub mod check;
 pub mod client;
 pub mod collect;
 pub mod config;
+pub mod cursor;
 pub mod doubt;
 pub mod entity;
 pub mod error;
@@ -32,12 +33,14 @@ pub mod json;
 pub mod modules;
 pub mod origin;
 pub mod pace;
+pub mod poll;
 pub mod request;
 pub mod retry;
 pub mod route;
 pub mod scopes;
 pub mod secret;
 pub mod transport;
+pub mod webhook;
 
 /// The types of the WIT, one module for each interface. They export nothing by themselves: that takes the macro
 /// [`bindings::export`], which the component alone calls.

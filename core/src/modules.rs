@@ -11,7 +11,6 @@ use crate::{
     input::{Decode, Fields, Place, nearest, refused},
     json::Json,
     request::{offers, properties},
-    scopes::Scopes,
     transport::Transport,
     wit::{
         modules::{Choice, Module, ModuleHints, ModuleKind, OptionsRequest},
@@ -22,6 +21,8 @@ use crate::{
 
 /// The longest input: some times what ten thousand operations have.
 const MOST_INPUT_BYTES: usize = 8 << 20;
+/// The interface of functions that tell what has happened. None of them changes anything.
+const TRIGGERS: &str = "triggers";
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// What the WIT says of a function.
@@ -50,19 +51,22 @@ pub fn list_modules() -> Vec<Module> {
     let describe = |it: &Description| {
         let Function { scopes, repeat, limit, .. } = *it.function;
         let needs = scopes.iter().next();
+        let is_trigger = it.function.interface == TRIGGERS;
         Module {
             id: it.id(),
             title: title(it.function.name),
             description: it.docs.to_owned(),
             kind: match needs {
+                _ if is_trigger => ModuleKind::Trigger,
                 Some(Scope::Read) => ModuleKind::Search,
                 Some(Scope::Raw) => ModuleKind::Raw,
                 _ => ModuleKind::Action,
             },
             needs,
             hints: ModuleHints {
-                read_only: needs == Some(Scope::Read),
-                destructive: scopes == Scopes::none() || matches!(needs, Some(Scope::Delete | Scope::Raw)),
+                read_only: is_trigger || needs == Some(Scope::Read),
+                // What needs no scope by itself needs that of what it is told to do.
+                destructive: !is_trigger && matches!(needs, None | Some(Scope::Delete | Scope::Raw)),
                 idempotent: repeat == Repeat::Safe,
                 requests_per_second: limit,
             },

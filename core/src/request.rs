@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::{
     answer::{Answer, Malformed},
     check::Segment,
+    collect::Note,
     doubt::Doubt,
     error::{Nature, Trouble, invalid_input},
     function::{Function, Repeat},
@@ -169,6 +170,20 @@ impl<T> Call<T> {
     #[must_use]
     pub fn within(self, function: &'static Function) -> Self {
         Self { request: Request { function, scopes: function.scopes, ..self.request }, ..self }
+    }
+
+    /// The same call, of which `note` is told when it was answered, as far as the answer says that; it may refuse the answer.
+    #[must_use]
+    pub(crate) fn noted(self, note: Note) -> Self
+    where
+        T: 'static,
+    {
+        let decode = self.decode;
+        let decode = Box::new(move |answer: &Answer| {
+            note(answer.date())?;
+            decode(answer)
+        });
+        Self { decode, ..self }
     }
 
     /// The same call with its result in another form. For calls to which nothing missing is a result.

@@ -145,6 +145,10 @@ mod tests {
             "list-modules",
             "run-module",
             "list-options",
+            "parse-webhook",
+            "poll-new-users",
+            "poll-exam-results",
+            "poll-course-completions",
         ];
         for function in function::ALL {
             // `active: true` goes the way of `active: false`.

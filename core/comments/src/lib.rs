@@ -49,9 +49,13 @@ pub fn on_one_line(docs: &Docs) -> String {
     lines.collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
-/// What a parameter is, from the fields of its name, those of the same interface first: parameters have no comments of their
-/// own. It is the shortest first sentence, since whatever goes beyond it is about the record of that field.
-pub fn parameter(resolve: &Resolve, interface: InterfaceId, name: &str) -> String {
+/// What a parameter is. Parameters have no comments of their own: it is the item of a list in the function's comment that
+/// begins with its name, or else what is said of the fields of its name, those of the same interface first. Of these it is the
+/// shortest first sentence, since whatever goes beyond it is about the record of that field.
+pub fn parameter(resolve: &Resolve, interface: InterfaceId, function: &Function, name: &str) -> String {
+    if let Some(item) = listed(function, name) {
+        return item;
+    }
     let sentence = |id: InterfaceId| {
         let types = resolve.interfaces[id].types.values();
         let records = types.filter_map(|ty| match &resolve.types[*ty].kind {
@@ -63,6 +67,14 @@ pub fn parameter(resolve: &Resolve, interface: InterfaceId, name: &str) -> Strin
     };
     let others = resolve.interfaces.iter().filter(|(_, it)| it.name.as_deref() != Some(MODULES)).map(|(id, _)| id);
     std::iter::once(interface).chain(others).find_map(sentence).unwrap_or_default()
+}
+
+fn listed(function: &Function, name: &str) -> Option<String> {
+    let lines = function.docs.contents.as_deref()?.lines().map(str::trim);
+    let begin = format!("- `{name}`: ");
+    let mut item = lines.skip_while(|line| !line.starts_with(&begin)).take_while(|line| !line.is_empty());
+    let first = item.next()?.strip_prefix(&begin)?.to_owned();
+    Some(item.take_while(|line| !line.starts_with("- ")).fold(first, |text, line| text + " " + line))
 }
 
 /// Up to a full stop with a space or the end behind it.

@@ -11,7 +11,7 @@ use memberspot_core::{
     client::Session,
     collect,
     config::{API_KEY, Config},
-    flow,
+    flow, poll,
     request::{Call, access, api, chapters, connection, exams, offers, orders, progress, properties, users},
     wit::{
         access::{ExpirationRequest, GrantRequest},
@@ -21,6 +21,7 @@ use memberspot_core::{
         orders::OrderDeletionRequest,
         progress::{CollectCourseProgressRequest, ListCourseProgressRequest},
         properties::{PropertyAssignment, PropertyReference, SetPropertiesRequest},
+        triggers::{PollCourseCompletionsRequest, PollExamResultsRequest, PollNewUsersRequest},
         types::Error,
         users::{CollectUsersRequest, ListUsersRequest},
     },
@@ -45,6 +46,7 @@ pub fn run(input: &[u8]) {
     school.deletions();
     school.raw_calls();
     school.whole_lists();
+    school.polls();
     school.many_operations();
 }
 
@@ -136,6 +138,18 @@ impl School<'_> {
         }
     }
 
+    fn polls(&self) {
+        for include_existing in [None, Some(true)] {
+            let request = PollNewUsersRequest { cursor: None, max_users: 3, include_existing };
+            self.many(async |session| poll::new_users(session, request).await);
+            let request = PollExamResultsRequest { exam_id: "e1".into(), cursor: None, max_results: 3, include_existing };
+            self.many(async |session| poll::exam_results(session, request).await);
+            let emails = vec![EMAIL.to_owned(), "eve@example.com".to_owned()];
+            let request = PollCourseCompletionsRequest { course_id: "c1".into(), emails, cursor: None, include_existing };
+            self.many(async |session| poll::course_completions(session, request).await);
+        }
+    }
+
     fn many_operations(&self) {
         let email = || EMAIL.to_owned();
         let member = |email: &str| MemberOffer { email: email.to_owned(), offer_id: "o1".into() };
@@ -179,7 +193,7 @@ impl School<'_> {
 }
 
 /// The network of a script never lets anybody wait.
-fn at_once<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
         Poll::Pending => panic!("nothing is left to wait for"),

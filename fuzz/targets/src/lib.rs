@@ -9,10 +9,12 @@
 pub mod answers;
 pub mod bulk_file;
 pub mod configuration;
+pub mod cursors;
 pub mod inputs;
 pub mod moments;
 pub mod raw_call;
 pub mod repetition;
+pub mod webhooks;
 
 mod decoding;
 mod text;
@@ -21,12 +23,14 @@ mod text;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name that its fuzzer, its corpus and its dictionary have.
-pub static TARGETS: [(&str, Target); 7] = [
+pub static TARGETS: [(&str, Target); 9] = [
     ("answers", answers::run),
     ("bulk_file", bulk_file::run),
     ("configuration", configuration::run),
+    ("cursors", cursors::run),
     ("inputs", inputs::run),
     ("moments", moments::run),
     ("raw_call", raw_call::run),
     ("repetition", repetition::run),
+    ("webhooks", webhooks::run),
 ];

@@ -72,21 +72,21 @@ impl Reader<'_> {
         }
         writeln!(text, "\nInput, where everything is required, and what may be absent takes null:")?;
         for parameter in &function.params {
-            let docs = self.parameter(parameter);
+            let docs = self.parameter(function, parameter);
             self.item(text, 0, &parameter.name, Some(parameter.ty), &docs)?;
         }
         Ok(())
     }
 
     /// What a parameter is; of a record, what that is.
-    fn parameter(&self, parameter: &Param) -> String {
+    fn parameter(&self, function: &Function, parameter: &Param) -> String {
         if let Type::Id(id) = parameter.ty {
             let ty = &self.resolve.types[resolved(self.resolve, id)];
             if let TypeDefKind::Record(_) = ty.kind {
                 return on_one_line(&ty.docs);
             }
         }
-        comments::parameter(self.resolve, self.interface, &parameter.name)
+        comments::parameter(self.resolve, self.interface, function, &parameter.name)
     }
 
     /// A line for a field, a case or a parameter, and below it those for what it is made of.

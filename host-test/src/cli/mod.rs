@@ -5,11 +5,13 @@ mod component;
 mod demo;
 mod docs;
 mod functions;
+mod interrupt;
 mod output;
 mod release;
 mod run;
 mod set;
 mod simulate;
+mod watch;
 
 use std::io;
 use std::process::ExitCode;
@@ -54,6 +56,7 @@ enum Command {
     Demo(demo::Demo),
     Run(run::Run),
     Bulk(bulk::Bulk),
+    Watch(watch::Watch),
     Functions(functions::Functions),
     Simulate(simulate::Simulate),
     Component(component::Component),
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(simulate) => simulate.execute(cli.json),
         Command::Run(run) => run.execute(cli.json),
         Command::Bulk(bulk) => bulk.execute(cli.json),
+        Command::Watch(watch) => watch.execute(cli.json),
         Command::Functions(functions) => functions.execute(cli.json),
         Command::Component(component) => component.execute(cli.json),
         Command::Release(release) => release.execute(cli.json),

@@ -37,6 +37,10 @@ pub struct School {
     /// Which of the uncertain spellings this school's server speaks.
     pub dialect: Dialect,
     members: BTreeMap<String, Member>,
+    /// The order of the user list: a place for each uid.
+    listed: BTreeSet<Place>,
+    /// Chooses the places; 0 for the order of the uids.
+    shuffle: u64,
     /// Lower-cased address to uid.
     uids: HashMap<String, String>,
     /// Every order id ever granted under, so that removing the access of an order twice is no mistake.
@@ -125,6 +129,9 @@ pub struct Member {
     /// Chapters that were opened one by one, as course id and chapter id.
     pub chapters: BTreeSet<(String, String)>,
 }
+
+/// Where a member is in the user list.
+type Place = (u64, String);
 
 /// The access of one member to one offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,6 +248,8 @@ impl School {
             undeletable: BTreeSet::new(),
             dialect: Dialect::default(),
             members: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            shuffle: 0,
             uids: HashMap::new(),
             orders: BTreeSet::new(),
             created_members: 0,
@@ -253,7 +262,7 @@ impl School {
         self.keys.iter().any(|own| own.0 == key)
     }
 
-    /// All members in the order of the user list, which is that of their uids.
+    /// All members in the order of their uids.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
     }
@@ -281,10 +290,34 @@ impl School {
         self.members.get(uid)
     }
 
-    /// The members whose uid sorts after `uid`.
-    pub(super) fn members_after(&self, uid: &str) -> impl Iterator<Item = &Member> {
+    /// Gives the user list another order, which the seed chooses; 0 for that of the uids, which it has by default. How the real
+    /// list is ordered is not documented.
+    ///
+    /// A token of the next page stays good, and then leads to those who come after that member in the new order.
+    pub fn shuffle_members(&mut self, seed: u64) {
+        self.shuffle = seed;
+        self.listed = self.members.keys().map(|uid| self.place(uid)).collect();
+    }
+
+    /// The uids in the order of the user list.
+    pub(super) fn listed(&self) -> impl Iterator<Item = &str> {
+        self.listed.iter().map(|(_, uid)| uid.as_str())
+    }
+
+    /// The members who come after this one in the user list, whether or not he is there; all of them for an empty uid.
+    pub(super) fn listed_after(&self, uid: &str) -> impl Iterator<Item = &Member> {
         use std::ops::Bound::{Excluded, Unbounded};
-        self.members.range::<str, _>((Excluded(uid), Unbounded)).map(|(_, member)| member)
+        let begin = if uid.is_empty() { Unbounded } else { Excluded(self.place(uid)) };
+        self.listed.range((begin, Unbounded)).filter_map(|(_, uid)| self.members.get(uid))
+    }
+
+    fn place(&self, uid: &str) -> Place {
+        let mut random = fastrand::Rng::with_seed(self.shuffle);
+        let place = uid.bytes().fold(0, |place, byte| {
+            random.seed(place ^ u64::from(byte) ^ self.shuffle.rotate_left(32));
+            random.u64(..)
+        });
+        (if self.shuffle == 0 { 0 } else { place }, uid.to_owned())
     }
 
     /// Adds a member; whoever had the same uid or address makes way.
@@ -296,6 +329,7 @@ impl School {
         let orders = member.grants.values().filter_map(|grant| grant.order_id.clone());
         self.orders.extend(orders);
         self.uids.insert(member.email.to_lowercase(), member.uid.clone());
+        self.listed.insert(self.place(&member.uid));
         self.members.insert(member.uid.clone(), member);
     }
 
@@ -312,6 +346,7 @@ impl School {
 
     fn detach(&mut self, email: &str) -> Option<Member> {
         let uid = self.uids.remove(&email.to_lowercase())?;
+        self.listed.remove(&self.place(&uid));
         self.members.remove(&uid)
     }
 

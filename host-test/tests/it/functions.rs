@@ -1,5 +1,7 @@
 //! Every function of the WIT: what goes over the wire, to the letter, and what comes back.
 
+use std::time::Duration;
+
 use memberspot_host::simulator::{Entry, Fault, Method, Outcome, Reshape, StatusCode};
 use serde_json::{Value, json};
 
@@ -355,6 +357,73 @@ async fn list_exam_results() {
     let results = results.as_array().unwrap();
     assert_eq!(results.len(), 3);
     assert!(results.iter().all(|result| serde_json::from_str::<Value>(result["raw"].as_str().unwrap()).unwrap().is_object()));
+}
+
+#[tokio::test]
+async fn parse_webhook() {
+    let stage = Stage::new().await.configured("MEMBERSPOT_API_KEY", "").configured("MEMBERSPOT_SCOPES", "write");
+    let parsed = stage.call("parse-webhook", json!({"body": r#"{"event":"auth_test"}"#})).await.unwrap();
+    assert_eq!(parsed, json!({"tag": "validation"}));
+    let body =
+        r#"{"event":"access_granted","data":{"user":{"uid":"u1","email":"ada@example.com"},"offerId":"o1"},"timestamp":17}"#;
+    let parsed = stage.call("parse-webhook", json!({"body": body})).await.unwrap();
+    let details = json!({
+        "name": "access_granted", "email": "ada@example.com", "uid": "u1", "offerId": "o1", "occurredAt": "17", "raw": body,
+    });
+    assert_eq!(parsed, json!({"tag": "event", "val": details}));
+    assert_eq!(stage.simulator.journal().len(), 0);
+}
+
+#[tokio::test]
+async fn poll_new_users() {
+    let (stage, first) =
+        call("poll-new-users", json!({"maxUsers": 50}), Method::GET, "/v1/users/list?pageLength=1", None).await;
+    assert_eq!((&first["users"], &first["more"], &first["skipped"]), (&json!([]), &json!(false), &json!(0)));
+    stage.call("grant-access", json!({"email": "new@example.com", "offerId": "offer-breath"})).await.unwrap();
+    stage.simulator.clock().advance(Duration::from_secs(1));
+    stage.simulator.clear_journal();
+    let second = stage.call("poll-new-users", json!({"maxUsers": 50, "cursor": first["cursor"]})).await.unwrap();
+    assert_wire(&stage, &stage.request(), Method::GET, "/v1/users/list", "pageLength=100", None);
+    assert_eq!(second["users"].as_array().unwrap().len(), 1);
+    assert_eq!(second["users"][0]["email"], "new@example.com");
+    let third = stage.call("poll-new-users", json!({"maxUsers": 50, "cursor": second["cursor"]})).await.unwrap();
+    assert_eq!(third["users"], json!([]));
+    let all = stage.call("poll-new-users", json!({"maxUsers": 50, "includeExisting": true})).await.unwrap();
+    assert_eq!(all["users"].as_array().unwrap().len(), stage.school().member_count());
+}
+
+#[tokio::test]
+async fn poll_exam_results() {
+    let path = "/v1/exams/exam-basics/results";
+    let input = |cursor: Value| json!({"examId": "exam-basics", "maxResults": 2, "includeExisting": true, "cursor": cursor});
+    let (stage, first) = call("poll-exam-results", input(Value::Null), Method::GET, path, None).await;
+    assert_eq!((first["results"].as_array().unwrap().len(), &first["more"]), (2, &json!(true)));
+    let second = stage.call("poll-exam-results", input(first["cursor"].clone())).await.unwrap();
+    assert_eq!((second["results"].as_array().unwrap().len(), &second["more"]), (1, &json!(false)));
+    let listed = stage.call("list-exam-results", json!({"examId": "exam-basics"})).await.unwrap();
+    let polled = [first["results"].as_array().unwrap().as_slice(), second["results"].as_array().unwrap()].concat();
+    assert_eq!(listed, json!(polled));
+}
+
+#[tokio::test]
+async fn poll_course_completions() {
+    let path = "/v1/users/course-progress/course-sun-salutation/anna%40example.com";
+    let input = |cursor: Value| json!({"courseId": "course-sun-salutation", "emails": ["anna@example.com"], "cursor": cursor});
+    let (stage, first) = call("poll-course-completions", input(Value::Null), Method::GET, path, None).await;
+    assert_eq!((&first["completions"], &first["more"], &first["skipped"]), (&json!([]), &json!(false), &json!(0)));
+    stage.simulator.edit_school(KEY, |school| {
+        let progress = &mut school.member_mut("anna@example.com").unwrap().progress;
+        let progress = progress.get_mut("course-sun-salutation").unwrap();
+        progress.completed_posts = progress.active_posts;
+    });
+    let second = stage.call("poll-course-completions", input(first["cursor"].clone())).await.unwrap();
+    let completion = &second["completions"][0];
+    assert_eq!(
+        (&completion["email"], &completion["progress"]["courseId"]),
+        (&json!("anna@example.com"), &json!("course-sun-salutation"))
+    );
+    let third = stage.call("poll-course-completions", input(second["cursor"].clone())).await.unwrap();
+    assert_eq!(third["completions"], json!([]));
 }
 
 #[tokio::test]

@@ -22,3 +22,5 @@ mod secrets;
 mod stage;
 mod story;
 mod tenants;
+mod triggers;
+mod watch;

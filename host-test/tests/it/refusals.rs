@@ -41,15 +41,18 @@ pub fn valid_inputs() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ("collect-users", json!({"maxUsers": 1}), &["read"]),
         ("collect-course-progress", json!({"email": "anna@example.com"}), &["read"]),
         ("list-options", json!({"moduleId": "access.grant-access", "field": "offerId"}), &["read"]),
+        ("poll-new-users", json!({"maxUsers": 1}), &["read"]),
+        ("poll-exam-results", json!({"examId": "exam-basics", "maxResults": 1}), &["read"]),
+        ("poll-course-completions", json!({"courseId": "course-breathing", "emails": ["anna@example.com"]}), &["read"]),
     ]
 }
 
 #[tokio::test]
 async fn every_function_needs_its_scopes_and_no_others() {
     let inputs = valid_inputs();
-    // Each operation and each module has its own scope; see the tests of bulk work and of modules.
-    let tested: BTreeSet<_> =
-        inputs.iter().map(|(function, ..)| *function).chain(["apply-operations", "list-modules", "run-module"]).collect();
+    // Each operation and each module has its own scope; see the tests of bulk work and of modules. Two need none.
+    let others = ["apply-operations", "list-modules", "run-module", "parse-webhook"];
+    let tested: BTreeSet<_> = inputs.iter().map(|(function, ..)| *function).chain(others).collect();
     let exported: BTreeSet<_> = host().functions().iter().map(memberspot_host::Function::name).collect();
     assert_eq!(tested, exported, "a function without a test of its scope");
 
@@ -197,6 +200,24 @@ async fn bad_input_names_the_field() {
         ("run-module", json!({"id": "access.grant-access", "inputJson": ""}), "input"),
         ("run-module", json!({"id": "access.grant-access", "inputJson": "{\"offerId\": \"o\"}"}), "/email"),
         ("list-options", json!({"moduleId": "access.grant", "field": "offerId"}), "id"),
+        ("parse-webhook", json!({"body": ""}), "body"),
+        ("parse-webhook", json!({"body": "{\"email\": \"anna@example.com\"}"}), "body"),
+        ("parse-webhook", json!({"body": format!("{{\"event\": \"{}\"}}", "x".repeat(256 << 10))}), "body"),
+        ("parse-webhook", json!({"body": format!("{{\"event\": {}{}}}", "[".repeat(99), "]".repeat(99))}), "body"),
+        ("poll-new-users", json!({"maxUsers": 0}), "max-users"),
+        ("poll-new-users", json!({"maxUsers": 100_001}), "max-users"),
+        ("poll-new-users", json!({"maxUsers": 1, "cursor": ""}), "cursor"),
+        ("poll-new-users", json!({"maxUsers": 1, "cursor": "anna@example.com"}), "cursor"),
+        ("poll-exam-results", json!({"examId": "../offers", "maxResults": 1}), "exam-id"),
+        ("poll-exam-results", json!({"examId": "e", "maxResults": 0}), "max-results"),
+        ("poll-exam-results", json!({"examId": "e", "maxResults": 10_001}), "max-results"),
+        ("poll-exam-results", json!({"examId": "e", "maxResults": 1, "cursor": "exam1::x"}), "cursor"),
+        ("poll-course-completions", json!({"courseId": "c", "emails": []}), "emails"),
+        ("poll-course-completions", json!({"courseId": "c", "emails": vec![email; 101]}), "emails"),
+        ("poll-course-completions", json!({"courseId": "c", "emails": [email, "nobody"]}), "emails[1]"),
+        ("poll-course-completions", json!({"courseId": "c", "emails": [email, "a/b@example.com"]}), "emails[1]"),
+        ("poll-course-completions", json!({"courseId": "list", "emails": [email]}), "course-id"),
+        ("poll-course-completions", json!({"courseId": "c", "emails": [email], "cursor": "x"}), "cursor"),
         ("list-options", json!({"moduleId": "access.grant-access", "field": "email"}), "field"),
         ("list-options", json!({"moduleId": "users.find-user", "field": "offerId"}), "field"),
         // More than an engine takes, each of them allowed by itself: it would trap.

@@ -13,6 +13,7 @@ use memberspot_core::{
         orders::OrderState,
         progress::{CollectedCourseProgress, CourseProgressPage, MemberCourseProgress},
         properties::Property,
+        triggers::{CourseCompletions, NewExamResults, NewUsers},
         types::{CourseProgress, Error, Failure, FailureCode, User},
         users::{CollectedUsers, LoginToken, UserPage},
     },
@@ -271,5 +272,27 @@ impl Bounded for ApiResponse {
     fn check(&self, key: &str) {
         assert!(is_success(self.status) && !self.body.contains(key.trim()));
         assert!(self.headers.iter().all(|header| !header.value.contains(key.trim())), "{:?}", self.headers);
+    }
+}
+
+impl Bounded for NewUsers {
+    fn check(&self, key: &str) {
+        self.users.check(key);
+        self.interrupted_by.check(key);
+    }
+}
+
+impl Bounded for NewExamResults {
+    fn check(&self, key: &str) {
+        self.results.check(key);
+    }
+}
+
+impl Bounded for CourseCompletions {
+    fn check(&self, key: &str) {
+        for completion in &self.completions {
+            completion.progress.check(key);
+        }
+        self.interrupted_by.check(key);
     }
 }

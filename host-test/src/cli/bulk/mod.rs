@@ -19,6 +19,7 @@ use memberspot_host::connection::DEADLINE_MS;
 use memberspot_host::{Connection, Host};
 use serde_json::{Map, Value, json};
 
+use super::interrupt::Interrupt;
 use super::output::{self, BOLD, ERROR, Failure, HINT, NAME, one_line};
 use super::run::{self, ConnectionOptions};
 use super::{HOST, PERMANENT, SUCCESS, TRANSIENT, simulate};
@@ -26,7 +27,7 @@ use input::Format;
 use operations::Operations;
 use progress::Progress;
 use results::Results;
-use work::{Failed, Interrupt, OVERTAKEN, Stop, Tally, Work};
+use work::{Failed, OVERTAKEN, Stop, Tally, Work};
 
 /// How long a call may take where nothing else is said: long enough for the operations of a call at a slow server, and for
 /// the waits that Memberspot asks for within it; short enough for who pressed Ctrl-C.

@@ -10,13 +10,13 @@ use memberspot_host::{Connection, Host, HostError, Outcome as Answered, Tenant};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::operations::FUNCTION;
 use super::order::{self, Aside, Member};
 use super::progress::Progress;
 use super::results::{Line, Outcome, Results};
+use crate::cli::interrupt::Interrupt;
 use crate::cli::output::Failure;
 
 /// Operations in one call: enough that the wait for its slowest one does not matter, and few enough to be repeated when
@@ -117,36 +117,6 @@ impl Failed {
 impl Tally {
     pub fn failures(&self) -> usize {
         self.failed.values().map(|failed| failed.count).sum()
-    }
-}
-
-/// Ctrl-C, how often it was pressed.
-#[derive(Clone)]
-pub struct Interrupt(watch::Receiver<u32>);
-
-impl Interrupt {
-    /// Listens from now on, on the current tokio runtime.
-    pub fn listen() -> Self {
-        let (sender, receiver) = watch::channel(0);
-        tokio::spawn(async move {
-            while tokio::signal::ctrl_c().await.is_ok() {
-                sender.send_modify(|times| *times += 1);
-            }
-            // Where there are no signals, nobody sends one: those who wait go on waiting.
-            std::future::pending::<()>().await;
-        });
-        Self(receiver)
-    }
-
-    /// Waits until it was pressed so many times.
-    async fn pressed(&mut self, times: u32) {
-        if self.0.wait_for(|pressed| *pressed >= times).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    fn is_pressed(&self) -> bool {
-        *self.0.borrow() > 0
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::school::{LoginTokenForm, PropertyKey};
 use super::pages::{Page, PageRequest};
 use super::{Visit, user, user_not_found};
 
-/// Members in the order of their uids, filtered.
+/// Members in the order of the list, filtered.
 ///
 /// `offerId` and `courseId` ask for access in effect now, `active` for the account's own state. How the real filters
 /// work together is not documented.
@@ -26,9 +26,9 @@ pub(super) fn list(visit: &mut Visit<'_>) -> Result<Answer, Refusal> {
         let offers = school.offers.iter();
         offers.filter(|offer| offer.course_ids.contains(&course_id)).map(|offer| offer.id.as_str()).collect()
     });
-    let after = page.after(school.dialect, school.members().map(|member| member.uid()))?;
+    let after = page.after(school.dialect, school.listed())?;
     let wanted = school
-        .members_after(&after)
+        .listed_after(&after)
         .filter(|member| active.is_none_or(|active| member.active == active))
         .filter(|member| {
             let offer_id = offer_id.as_deref();
@@ -41,7 +41,7 @@ pub(super) fn list(visit: &mut Visit<'_>) -> Result<Answer, Refusal> {
     let page = Page::fill(&page, wanted, |member| member.uid());
     let users: Vec<Value> = page.entries.iter().map(|member| user(member)).collect();
     let mut answer = json!({"users": users});
-    page.link(&mut answer, school.dialect, school.members().map(|member| member.uid()));
+    page.link(&mut answer, school.dialect, school.listed());
     Ok(nest::json(&answer))
 }
 

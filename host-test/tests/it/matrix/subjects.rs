@@ -194,6 +194,16 @@ pub fn subjects() -> Vec<Subject> {
         },
         Subject::read("modules.list-options", Shape::List, json!({"moduleId": "access.grant-access", "field": "offerId"})),
         Subject::read("exams.list-exam-results", Shape::ListWithoutIds, json!({"examId": "exam-basics"})),
+        Subject::read("triggers.poll-new-users", Shape::List, json!({"maxUsers": 1})),
+        Subject::read("triggers.poll-exam-results", Shape::ListWithoutIds, json!({"examId": "exam-basics", "maxResults": 1})),
+        Subject {
+            may_be_missing: true,
+            ..Subject::read(
+                "triggers.poll-course-completions",
+                Shape::Progress,
+                json!({"courseId": "course-sun-salutation", "emails": ["anna@example.com"]}),
+            )
+        },
         Subject::raw("GET", Nature::Read, raw("get", "/v1/offers", Value::Null)),
         Subject { length: 2, ..Subject::raw("DELETE", Nature::Write, raw("delete", "/v1/users/delete-users", emails())) },
         Subject {
