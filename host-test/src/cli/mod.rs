@@ -1,5 +1,6 @@
 //! The commands, one module each, and what they share: options, exit codes, output.
 
+mod audit;
 mod bulk;
 mod component;
 mod demo;
@@ -53,6 +54,7 @@ enum Command {
     Demo(demo::Demo),
     Run(run::Run),
     Bulk(bulk::Bulk),
+    Audit(audit::Audit),
     Functions(functions::Functions),
     Simulate(simulate::Simulate),
     Component(component::Component),
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(simulate) => simulate.execute(cli.json),
         Command::Run(run) => run.execute(cli.json),
         Command::Bulk(bulk) => bulk.execute(cli.json),
+        Command::Audit(audit) => audit.execute(cli.json),
         Command::Functions(functions) => functions.execute(cli.json),
         Command::Component(component) => component.execute(cli.json),
         Command::Docs(docs) => docs.execute(),
