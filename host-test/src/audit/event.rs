@@ -71,6 +71,16 @@ impl What {
         matches!(self, Self::CallBegins { .. } | Self::RequestBegins { .. })
     }
 
+    /// Which request of the call it is about; 0 for the call itself.
+    #[must_use]
+    pub fn request(&self) -> u64 {
+        match self {
+            Self::CallBegins { .. } | Self::CallEnds(_) => 0,
+            Self::RequestBegins { request, .. } | Self::RequestRefused { request, .. } => *request,
+            Self::RequestEnds(ended) => ended.request,
+        }
+    }
+
     /// Whether this ends what an earlier event began.
     #[must_use]
     pub fn ends(&self) -> bool {

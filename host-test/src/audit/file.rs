@@ -1,12 +1,13 @@
 //! The sink that writes files.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::future::ready;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -62,11 +63,19 @@ struct Inner {
 struct Shared {
     path: PathBuf,
     capacity: usize,
-    /// Of the capacity: events not written yet, and places kept for what ends others.
-    taken: AtomicUsize,
+    places: Mutex<Places>,
     /// Events that there was no place for, until the log says so.
     lost: AtomicU64,
     head: Mutex<Head>,
+}
+
+/// What is taken of the capacity.
+#[derive(Default)]
+struct Places {
+    /// Events not written yet, and places kept for what ends others.
+    taken: usize,
+    /// What began and is to end: calls, and the requests of calls.
+    begun: HashSet<(Arc<str>, u64)>,
 }
 
 struct Submitted {
@@ -88,7 +97,7 @@ impl FileAudit {
         let shared = Arc::new(Shared {
             path: path.clone(),
             capacity: options.capacity,
-            taken: AtomicUsize::new(0),
+            places: Mutex::default(),
             lost: AtomicU64::new(0),
             head: Mutex::new(log.head().clone()),
         });
@@ -116,9 +125,8 @@ impl FileAudit {
 impl AuditSink for FileAudit {
     fn record(&self, event: Event) -> Receipt {
         let shared = &self.0.shared;
-        let (begins, ends) = (event.what.begins(), event.what.ends());
-        // What ends something has its place already.
-        if !ends && !shared.take(if begins { 2 } else { 1 }) {
+        let begins = event.what.begins();
+        if !shared.take(&event) {
             shared.lost.fetch_add(1, Ordering::Relaxed);
             return Box::pin(ready(Err(AuditError::Full)));
         }
@@ -133,9 +141,26 @@ impl AuditSink for FileAudit {
 }
 
 impl Shared {
-    fn take(&self, places: usize) -> bool {
-        let more = |taken: usize| taken.checked_add(places).filter(|taken| *taken <= self.capacity);
-        self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    fn take(&self, event: &Event) -> bool {
+        let mut places = self.places();
+        let key = (event.call.clone(), event.what.request());
+        // What ends something has its place already, where what began it got one.
+        if event.what.ends() && places.begun.remove(&key) {
+            return true;
+        }
+        let wanted = if event.what.begins() { 2 } else { 1 };
+        if wanted > self.capacity.saturating_sub(places.taken) {
+            return false;
+        }
+        places.taken += wanted;
+        if event.what.begins() {
+            places.begun.insert(key);
+        }
+        true
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -201,8 +226,7 @@ impl Writer {
         }
         self.shared.head.lock().unwrap_or_else(PoisonError::into_inner).clone_from(self.log.head());
         let result = written.map_err(|error| self.failed(error));
-        // The place of what ends something was taken with what began it.
-        self.shared.taken.fetch_sub(batch.len(), Ordering::AcqRel);
+        self.shared.places().taken -= batch.len();
         for done in batch.into_iter().filter_map(|submitted| submitted.done) {
             // Who does not wait for it any more does not need it.
             let _ = done.send(result.clone());

@@ -18,23 +18,23 @@ const KEY: &str = "MEMBERSPOT_AUDIT_KEY";
 #[command(next_help_heading = "Audit")]
 pub struct AuditOptions {
     /// Record calls and requests in this file: JSON lines, chained by hashes. `memberspot audit verify` checks it.
-    #[arg(long = "audit", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    audit: Option<PathBuf>,
     /// Read the key of the audit log from a file [env: MEMBERSPOT_AUDIT_KEY].
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "file")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "audit")]
     audit_key_file: Option<PathBuf>,
     /// Record addresses and ids as they are, instead of as keyed hashes.
-    #[arg(long, requires = "file")]
+    #[arg(long, requires = "audit")]
     audit_plain: bool,
     /// Who asks, to be recorded with each call.
-    #[arg(long, value_name = "WHO", requires = "file")]
+    #[arg(long, value_name = "WHO", requires = "audit")]
     actor: Option<String>,
 }
 
 impl AuditOptions {
     /// A host that records what these options say.
     pub fn apply(&self, builder: HostBuilder) -> Result<HostBuilder, Failure> {
-        let Some(path) = &self.file else { return Ok(builder) };
+        let Some(path) = &self.audit else { return Ok(builder) };
         let mut options = FileOptions::default();
         options.key = key(self.audit_key_file.as_ref())?;
         options.plain = self.audit_plain;

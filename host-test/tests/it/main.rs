@@ -1,5 +1,6 @@
 //! One binary for all integration tests: each one would link the engine again.
 
+mod audit;
 mod bulk;
 mod bulk_file;
 mod cli;
