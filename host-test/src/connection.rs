@@ -13,6 +13,10 @@ pub use memberspot_core::config::{
 /// What the names of all variables of the component begin with.
 pub const PREFIX: &str = "MEMBERSPOT_";
 
+/// What the names of variables begin with that are the host's own, although they begin with [`PREFIX`]: keys of single tenants,
+/// and what concerns the audit log. A component is not given them.
+const HOSTS_OWN: [&str; 2] = ["MEMBERSPOT_API_KEY_", "MEMBERSPOT_AUDIT_"];
+
 /// One connection to Memberspot: its key, and the environment of the component's instances.
 ///
 /// Without a key of its own, the host asks its [`KeyStore`](crate::keys::KeyStore) at each call. Nothing is checked here. The component reads its own configuration and answers `not-configured` when it is wrong.
@@ -38,7 +42,7 @@ impl Connection {
         Self { key: Some(key.into()), variables: BTreeMap::new() }
     }
 
-    /// Takes over the variables whose names begin with `MEMBERSPOT_`, from [`std::env::vars_os`] or a list of the same
+    /// Takes over the variables whose names begin with `MEMBERSPOT_` and which are not the host's own, from [`std::env::vars_os`] or a list of the same
     /// form.
     ///
     /// # Errors
@@ -47,7 +51,8 @@ impl Connection {
     pub fn from_vars(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, NotText> {
         let mut connection = Self::default();
         for (name, value) in vars {
-            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+            let is_meant = |name: &&str| name.starts_with(PREFIX) && !HOSTS_OWN.iter().any(|own| name.starts_with(own));
+            let Some(name) = name.to_str().filter(is_meant) else { continue };
             let value = value.into_string().map_err(|_| NotText { name: name.to_owned() })?;
             connection = connection.variable(name, value);
         }
@@ -139,7 +144,15 @@ mod tests {
 
     #[test]
     fn only_the_components_variables_are_taken_over() {
-        let vars = [("PATH", "/bin"), (API_KEY, "k"), ("MEMBERSPOT_FUTURE", "1"), ("XMEMBERSPOT_A", "2")];
+        let vars = [
+            ("PATH", "/bin"),
+            (API_KEY, "k"),
+            ("MEMBERSPOT_FUTURE", "1"),
+            ("XMEMBERSPOT_A", "2"),
+            // The key of another tenant, and the one of the audit log.
+            ("MEMBERSPOT_API_KEY_school_2", "k2"),
+            ("MEMBERSPOT_AUDIT_KEY", "k3"),
+        ];
         let connection = Connection::from_vars(vars.map(|(name, value)| (name.into(), value.into()))).unwrap();
         assert_eq!(connection.environment().collect::<Vec<_>>(), [("MEMBERSPOT_FUTURE", "1")]);
         assert_eq!(connection.own_key(), Some(&ApiKey::new("k")));

@@ -15,6 +15,7 @@ use wasmtime_wasi::p2::bindings as wasi;
 use wasmtime_wasi::{HostMonotonicClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::audit::{AuditError, AuditSink, Required};
 use crate::bindings::Connector;
 use crate::connection::API_KEY;
 use crate::dynamic::{self, Function, Outcome};
@@ -22,8 +23,9 @@ use crate::egress::{Egress, Excess, Refusal, Traffic, Vault};
 use crate::json::JsonError;
 use crate::keys::{ApiKey, KeyError, KeyStore};
 use crate::limits::{ITEMS, Meter, TABLE_ELEMENTS, Ticker};
+use crate::observe::{Observer, Told};
 use crate::sender::{HttpSender, PooledSender, Reach};
-use crate::{COMPONENT, Connection, Limits, Origin, Tenant};
+use crate::{COMPONENT, Connection, Limits, Metrics, Origin, Tenant};
 
 /// Why a call could not be made, or did not come to an end. What the component itself answers, errors included, is not
 /// one of these.
@@ -116,6 +118,9 @@ pub enum HostError {
         /// How many may wait.
         waiting: usize,
     },
+    /// The call could not be recorded, and has to be. Nothing was sent.
+    #[error("the call was not made, because it cannot be recorded")]
+    Unrecorded(#[source] AuditError),
     /// [`HostBuilder::allow_internal`] was given what is no origin.
     #[error("{text:?} is no origin such as https://memberspot.internal:8443")]
     NoOrigin {
@@ -128,6 +133,33 @@ pub enum HostError {
         /// The limit.
         limit: Duration,
     },
+}
+
+impl HostError {
+    /// A name for the kind of error, for logs and programs: that of the variant, such as `timedOut`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Engine(_) => "engine",
+            Self::Load(_) => "load",
+            Self::UnknownFunction { .. } => "unknownFunction",
+            Self::AmbiguousFunction { .. } => "ambiguousFunction",
+            Self::Input { .. } => "input",
+            Self::NoJsonForm { .. } => "noJsonForm",
+            Self::Instantiate(_) => "instantiate",
+            Self::Trap(_) => "trap",
+            Self::OutOfMemory { .. } => "outOfMemory",
+            Self::OutOfHandles { .. } => "outOfHandles",
+            Self::OutOfComputing { .. } => "outOfComputing",
+            Self::OutOfTraffic { .. } => "outOfTraffic",
+            Self::Refused(_) => "refused",
+            Self::Key(_) => "key",
+            Self::Busy { .. } => "busy",
+            Self::Unrecorded(_) => "unrecorded",
+            Self::NoOrigin { .. } => "noOrigin",
+            Self::TimedOut { .. } => "timedOut",
+        }
+    }
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {
@@ -152,6 +184,7 @@ struct Inner {
     internal: Internal,
     ticker: Ticker,
     places: Option<Semaphore>,
+    observer: Arc<Observer>,
 }
 
 /// Which origins may be at addresses that are not public.
@@ -170,6 +203,9 @@ pub struct HostBuilder {
     all_internal: bool,
     component: Vec<u8>,
     pool: Option<u32>,
+    audit: Option<Arc<dyn AuditSink>>,
+    audit_required: Required,
+    metrics: Option<Metrics>,
 }
 
 impl HostBuilder {
@@ -218,6 +254,24 @@ impl HostBuilder {
         self
     }
 
+    /// Where calls and requests are recorded.
+    pub fn audit(mut self, sink: impl AuditSink + 'static) -> Self {
+        self.audit = Some(Arc::new(sink));
+        self
+    }
+
+    /// Which calls are refused when they cannot be recorded. When not set, those that may change something.
+    pub fn audit_required(mut self, required: Required) -> Self {
+        self.audit_required = required;
+        self
+    }
+
+    /// Counts calls and requests.
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
     /// Compiles the component: a matter of some hundred milliseconds.
     ///
     /// # Errors
@@ -243,6 +297,7 @@ impl HostBuilder {
             internal: if self.all_internal { Internal::All } else { Internal::These(internal) },
             ticker: Ticker::start(&engine).map_err(|error| HostError::Engine(error.into()))?,
             places: self.pool.map(|calls| Semaphore::new(calls as usize)),
+            observer: Arc::new(Observer::new(self.audit, self.audit_required, self.metrics)),
         })))
     }
 }
@@ -267,6 +322,9 @@ impl Host {
             all_internal: false,
             component: COMPONENT.to_vec(),
             pool: None,
+            audit: None,
+            audit_required: Required::default(),
+            metrics: None,
         }
     }
 
@@ -327,11 +385,23 @@ impl Host {
     /// When the function is not known, the input does not fit it, or the call does not come to an end. A function that
     /// fails is no error here: see [`Outcome::Failure`].
     pub async fn call(&self, tenant: &Tenant, function: &str, input: &Value) -> Result<Outcome, HostError> {
-        let function = self.function(function)?;
+        let function = self.function(function);
+        let ongoing = self.0.observer.begin(tenant, function.as_ref().ok().copied()).await?;
+        let traffic = Arc::new(Traffic::of(ongoing.call(), tenant.limits()));
+        let work = async { self.call_within(tenant, &traffic, function?, input).await };
+        ongoing.observe(&traffic, work, Told::of_answer).await
+    }
+
+    async fn call_within(
+        &self,
+        tenant: &Tenant,
+        traffic: &Arc<Traffic>,
+        function: &Function,
+        input: &Value,
+    ) -> Result<Outcome, HostError> {
         let arguments = function.arguments(input)?;
         let mut results = vec![Val::Bool(false); function.ty().results().len()];
-        let traffic = Arc::new(Traffic::new(tenant.limits()));
-        self.run(tenant, &traffic, async |store, instance| {
+        self.run(tenant, traffic, async |store, instance| {
             // The index comes from the component that the instance was made of.
             let exported = instance
                 .get_func(&mut *store, function.index)
@@ -357,12 +427,13 @@ impl Host {
         tenant: &Tenant,
         work: impl AsyncFnOnce(&Connector, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, HostError> {
-        let traffic = Arc::new(Traffic::new(tenant.limits()));
-        self.run(tenant, &traffic, async |store, instance| {
+        let ongoing = self.0.observer.begin(tenant, None).await?;
+        let traffic = Arc::new(Traffic::of(ongoing.call(), tenant.limits()));
+        let work = self.run(tenant, &traffic, async |store, instance| {
             let connector = Connector::new(&mut *store, &instance).map_err(HostError::Load)?;
             work(&connector, store).await.map_err(HostError::Trap)
-        })
-        .await
+        });
+        ongoing.observe(&traffic, work, Told::of_work).await
     }
 
     /// Makes an instance for this tenant and works with it, within the limits.
@@ -376,6 +447,9 @@ impl Host {
         let limits = tenant.limits();
         let busy = || HostError::Busy { calls: limits.calls, waiting: limits.waiting };
         let _places = tokio::time::timeout(limits.time, self.places(tenant)).await.ok().flatten().ok_or_else(busy)?;
+        if let Some(call) = traffic.call() {
+            call.runs();
+        }
         let timed_out = HostError::TimedOut { limit: limits.time };
         let deadline = Instant::now() + limits.time;
         let Ok(key) = tokio::time::timeout_at(deadline, self.key(tenant)).await else { return Err(timed_out) };

@@ -77,6 +77,14 @@ pub enum KeyError {
         /// Where it was found.
         place: String,
     },
+    /// What is there is too short to be a key of this kind.
+    #[error("the key in {place} is shorter than {least} bytes")]
+    Short {
+        /// Where it was found.
+        place: String,
+        /// How long it has to be.
+        least: usize,
+    },
     /// The place cannot be read.
     #[error("cannot read {place}")]
     Unreadable {
@@ -158,7 +166,7 @@ impl KeyStore for FileKeys {
 const LONGEST_KEY_FILE: u64 = 64 << 10;
 
 /// Reads a file that only its owner can read. A line break at its end does not belong to the key.
-fn read_key_file(path: &Path) -> Result<ApiKey, KeyError> {
+pub(crate) fn read_key_file(path: &Path) -> Result<ApiKey, KeyError> {
     use std::io::Read as _;
 
     let place = || path.display().to_string();

@@ -46,6 +46,7 @@
 #![warn(missing_docs, clippy::pedantic)]
 #![forbid(unsafe_code)]
 
+pub mod audit;
 #[expect(missing_docs, reason = "made from the WIT; not every generated item carries its comment")]
 pub mod bindings;
 pub mod catalog;
@@ -57,6 +58,8 @@ mod host;
 pub mod json;
 pub mod keys;
 mod limits;
+mod metrics;
+mod observe;
 pub mod sender;
 #[allow(clippy::pedantic, reason = "written against the default lints")]
 pub mod simulator;
@@ -68,6 +71,7 @@ pub use egress::Origin;
 pub use host::{Host, HostBuilder, HostError, State};
 pub use keys::ApiKey;
 pub use limits::Limits;
+pub use metrics::Metrics;
 pub use tenant::Tenant;
 
 /// The component, as the build script made it.

@@ -15,7 +15,10 @@ use crate::{Connection, Limits, Origin};
 /// Clones are the same tenant: they share its connections to Memberspot and its places for calls. To change something, make
 /// another one; calls that run go on as they began.
 #[derive(Clone)]
-pub struct Tenant(Arc<Inner>);
+pub struct Tenant {
+    inner: Arc<Inner>,
+    actor: Option<Arc<str>>,
+}
 
 struct Inner {
     id: String,
@@ -34,43 +37,48 @@ pub(crate) struct Busy;
 impl Tenant {
     pub(crate) fn new(id: String, connection: Connection, limits: Limits, sender: Arc<dyn HttpSender>) -> Self {
         let places = Semaphore::new(limits.calls.clamp(1, Semaphore::MAX_PERMITS));
-        Self(Arc::new(Inner {
-            id,
-            origin: connection.origin(),
-            connection,
-            limits,
-            sender,
-            places,
-            waiting: AtomicUsize::new(0),
-        }))
+        let inner = Inner { id, origin: connection.origin(), connection, limits, sender, places, waiting: AtomicUsize::new(0) };
+        Self { inner: Arc::new(inner), actor: None }
+    }
+
+    /// The same tenant, with a name for who asks: a user, a workflow. It is recorded with each call.
+    #[must_use]
+    pub fn on_behalf_of(&self, actor: impl Into<Arc<str>>) -> Self {
+        Self { inner: self.inner.clone(), actor: Some(actor.into()) }
+    }
+
+    /// Who asks, where that was said.
+    #[must_use]
+    pub fn actor(&self) -> Option<&str> {
+        self.actor.as_deref()
     }
 
     /// What the platform calls it.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.0.id
+        &self.inner.id
     }
 
     /// How it is configured.
     #[must_use]
     pub fn connection(&self) -> &Connection {
-        &self.0.connection
+        &self.inner.connection
     }
 
     /// The one origin that its calls may reach. `None`, which allows nothing, when the configured address has none.
     #[must_use]
     pub fn origin(&self) -> Option<&Origin> {
-        self.0.origin.as_ref()
+        self.inner.origin.as_ref()
     }
 
     /// What its calls may use.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        &self.0.limits
+        &self.inner.limits
     }
 
     pub(crate) fn sender(&self) -> Arc<dyn HttpSender> {
-        self.0.sender.clone()
+        self.inner.sender.clone()
     }
 
     /// Waits for a place. Tenants wait for their own places first, so that one with many calls has few of them before those
@@ -85,22 +93,22 @@ impl Tenant {
             }
         }
 
-        if let Ok(place) = self.0.places.try_acquire() {
+        if let Ok(place) = self.inner.places.try_acquire() {
             return Ok(place);
         }
-        let before = self.0.waiting.fetch_add(1, Ordering::AcqRel);
-        let _waiting = Waiting(&self.0.waiting);
-        if before >= self.0.limits.waiting {
+        let before = self.inner.waiting.fetch_add(1, Ordering::AcqRel);
+        let _waiting = Waiting(&self.inner.waiting);
+        if before >= self.inner.limits.waiting {
             return Err(Busy);
         }
         // Nobody closes the semaphore.
-        self.0.places.acquire().await.map_err(|_| Busy)
+        self.inner.places.acquire().await.map_err(|_| Busy)
     }
 }
 
 impl fmt::Debug for Tenant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { id, connection, limits, .. } = &*self.0;
+        let Inner { id, connection, limits, .. } = &*self.inner;
         f.debug_struct("Tenant").field("id", id).field("connection", connection).field("limits", limits).finish_non_exhaustive()
     }
 }

@@ -1,5 +1,6 @@
 //! The commands, one module each, and what they share: options, exit codes, output.
 
+mod audit;
 mod bulk;
 mod component;
 mod demo;
@@ -57,6 +58,7 @@ enum Command {
     Run(run::Run),
     Bulk(bulk::Bulk),
     Watch(watch::Watch),
+    Audit(audit::Audit),
     Functions(functions::Functions),
     Simulate(simulate::Simulate),
     Component(component::Component),
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.execute(cli.json),
         Command::Bulk(bulk) => bulk.execute(cli.json),
         Command::Watch(watch) => watch.execute(cli.json),
+        Command::Audit(audit) => audit.execute(cli.json),
         Command::Functions(functions) => functions.execute(cli.json),
         Command::Component(component) => component.execute(cli.json),
         Command::Release(release) => release.execute(cli.json),

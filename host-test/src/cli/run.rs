@@ -8,9 +8,10 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use memberspot_host::connection::{BASE_URL, DEADLINE_MS, SCOPES};
 use memberspot_host::json::Answer;
-use memberspot_host::{ApiKey, Connection, Host, HostError, Limits, Outcome, Tenant};
+use memberspot_host::{ApiKey, Connection, Host, HostBuilder, HostError, Limits, Outcome, Tenant};
 use serde_json::Value;
 
+use super::audit::AuditOptions;
 use super::output::{self, BOLD, ERROR, Failure, HINT, one_line};
 use super::{HOST, PERMANENT, SUCCESS, TRANSIENT, set, simulate};
 
@@ -42,6 +43,8 @@ pub struct Run {
     simulator: bool,
     #[command(flatten)]
     connection: ConnectionOptions,
+    #[command(flatten)]
+    audit: AuditOptions,
 }
 
 /// How to reach Memberspot. Options win over the environment.
@@ -93,7 +96,7 @@ fn read_key(path: &Path) -> Result<ApiKey, Failure> {
 impl Run {
     pub fn execute(&self, json: bool) -> Result<u8, Failure> {
         let mut connection = self.connection.connection()?;
-        let host = host(limits(&connection))?;
+        let host = finish(self.audit.apply(builder(limits(&connection)))?)?;
         // Names first, input second: of two mistakes, the first one is told.
         let function = host.function(&self.function).map_err(failure)?;
         let input = set::apply(function, self.read_input()?, &self.set)?;
@@ -103,7 +106,8 @@ impl Run {
         if let Some(simulator) = &simulator {
             connection = connection.base_url(simulator.origin()).key(simulate::KEY);
         }
-        match runtime.block_on(host.call(&tenant(&host, connection.clone()), &self.function, &input)).map_err(failure)? {
+        let tenant = self.audit.name(&tenant(&host, connection.clone()));
+        match runtime.block_on(host.call(&tenant, &self.function, &input)).map_err(failure)? {
             Outcome::Success(answer) => {
                 output::json(&answer)?;
                 Ok(SUCCESS)
@@ -139,12 +143,24 @@ impl Run {
 
 /// The host of the command line. Who types the address may reach it, wherever it is.
 pub fn host(limits: Limits) -> Result<Host, Failure> {
-    Host::builder().limits(limits).allow_all_internal().build().map_err(|error| Failure::host(&error))
+    finish(builder(limits))
 }
+
+/// The same with more to be set.
+pub fn builder(limits: Limits) -> HostBuilder {
+    Host::builder().limits(limits).allow_all_internal()
+}
+
+pub fn finish(builder: HostBuilder) -> Result<Host, Failure> {
+    builder.build().map_err(|error| Failure::host(&error))
+}
+
+/// What the one account of the command line is called.
+pub const TENANT: &str = "local";
 
 /// The one account of the command line.
 pub fn tenant(host: &Host, connection: Connection) -> Tenant {
-    host.tenant("local", connection)
+    host.tenant(TENANT, connection)
 }
 
 /// Limits that leave the component the time that it was given.

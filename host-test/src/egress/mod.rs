@@ -22,6 +22,9 @@ pub use traffic::Excess;
 pub(crate) use traffic::Traffic;
 pub(crate) use vault::Vault;
 
+use tracing::Instrument as _;
+
+use crate::observe::Exchanging;
 use crate::sender::HttpSender;
 
 /// A request that the host's policy did not let through, and what would.
@@ -39,6 +42,11 @@ pub enum Refusal {
     Internal {
         /// The origin.
         origin: Origin,
+    },
+    /// The request could not be recorded, and has to be.
+    Unrecorded {
+        /// Why not.
+        why: String,
     },
 }
 
@@ -60,6 +68,9 @@ impl fmt::Display for Refusal {
             }
             Self::Internal { origin } => {
                 write!(f, "{origin} is not on the public internet; HostBuilder::allow_internal(\"{origin}\") would allow it")
+            }
+            Self::Unrecorded { why } => {
+                write!(f, "a request was refused: {why}; HostBuilder::audit_required(Required::Nothing) would allow it")
             }
         }
     }
@@ -89,22 +100,36 @@ impl WasiHttpHooks for Egress {
         _processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>> + Send>
     {
+        let told = self.traffic.call().map(|call| call.request(&request));
+        let refused = |by| told.as_ref().inspect(|told| told.refused(by));
         if !self.permits(request.uri()) {
+            refused("origin");
             let wanted = Origin::of(request.uri());
             self.traffic.refuse(Refusal::Origin { wanted, allowed: self.allowed.clone() });
             return Box::new(async { Err(Error::HttpRequestDenied) });
         }
         if !self.traffic.request() {
+            refused("requests");
             return Box::new(async { Err(Error::HttpRequestDenied) });
         }
         if let Some(vault) = &self.vault {
             vault.unlock(request.headers_mut());
         }
         let request = request.map(|body| self.traffic.outgoing(body));
-        let exchange = self.sender.send(request, options);
+        let request = request.map(|body| if let Some(told) = &told { told.outgoing(body) } else { body });
+        let sender = self.sender.clone();
         let (vault, traffic, origin) = (self.vault.clone(), self.traffic.clone(), self.allowed.clone());
-        Box::new(async move {
-            let exchange = exchange.await;
+        let span = told.as_ref().map_or_else(tracing::Span::none, Exchanging::span);
+        let exchange = async move {
+            if let Some(told) = &told
+                && let Err(error) = told.leaves().await
+            {
+                told.unrecorded();
+                traffic.refuse(Refusal::Unrecorded { why: error.to_string() });
+                return Err(Error::HttpRequestDenied);
+            }
+            let exchange = sender.send(request, options).await;
+            let exchange = if let Some(told) = &told { told.answered(exchange) } else { exchange };
             if let (Err(Error::DestinationIpProhibited), Some(origin)) = (&exchange, origin) {
                 traffic.refuse(Refusal::Internal { origin });
             }
@@ -116,7 +141,8 @@ impl WasiHttpHooks for Egress {
                 None => body,
             };
             Ok((Response::from_parts(head, body), Box::new(driver) as Box<_>))
-        })
+        };
+        Box::new(exchange.instrument(span))
     }
 }
 

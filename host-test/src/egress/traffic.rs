@@ -12,6 +12,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::Refusal;
 use crate::Limits;
+use crate::observe::Call;
 
 /// Of what a call had too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub(crate) struct Traffic {
     excess: OnceLock<(Excess, u64)>,
     ended: Notify,
     refusal: Mutex<Option<Refusal>>,
+    /// The call, where somebody is told of it.
+    call: Option<Arc<Call>>,
 }
 
 #[derive(Debug)]
@@ -72,7 +75,17 @@ impl Traffic {
             excess: OnceLock::new(),
             ended: Notify::new(),
             refusal: Mutex::new(None),
+            call: None,
         }
+    }
+
+    /// The traffic of a call that somebody is told of.
+    pub(crate) fn of(call: Arc<Call>, limits: &Limits) -> Self {
+        Self { call: Some(call), ..Self::new(limits) }
+    }
+
+    pub(crate) fn call(&self) -> Option<&Arc<Call>> {
+        self.call.as_ref()
     }
 
     /// Counts a request. `false` when it is one too many.

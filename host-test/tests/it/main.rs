@@ -1,6 +1,7 @@
 //! One binary for all integration tests: each one would link the engine again.
 
 mod act;
+mod audit;
 mod bulk;
 mod bulk_file;
 mod cli;

@@ -16,10 +16,11 @@ use clap::{Args, ValueHint};
 use memberspot_bulk_file::mistakes::MOST_LISTED;
 use memberspot_bulk_file::reading::{Reading, Row};
 use memberspot_host::connection::DEADLINE_MS;
-use memberspot_host::{Connection, Host};
+use memberspot_host::{Connection, Host, Metrics, Tenant};
 use serde_json::{Map, Value, json};
 
 use super::interrupt::Interrupt;
+use super::audit::AuditOptions;
 use super::output::{self, BOLD, ERROR, Failure, HINT, NAME, one_line};
 use super::run::{self, ConnectionOptions};
 use super::{HOST, PERMANENT, SUCCESS, TRANSIENT, simulate};
@@ -89,8 +90,13 @@ pub struct Bulk {
     /// Use a simulated Memberspot with a demo school instead, made for this run; no account is needed.
     #[arg(long, conflicts_with_all = ["key_file", "base_url"])]
     simulator: bool,
+    /// Write counters and histograms to this file at the end, for Prometheus' collector of text files.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    metrics: Option<PathBuf>,
     #[command(flatten)]
     connection: ConnectionOptions,
+    #[command(flatten)]
+    audit: AuditOptions,
 }
 
 fn delimiter(text: &str) -> Result<u8, &'static str> {
@@ -108,7 +114,8 @@ impl Bulk {
             connection = connection.deadline_ms(DEADLINE);
         }
         let limits = run::limits(&connection);
-        let host = run::host(limits)?;
+        let metrics = Metrics::new();
+        let host = run::finish(self.audit.apply(run::builder(limits).metrics(metrics.clone()))?)?;
         let operations = operations::of(&host)?;
         let rows = self.rows(&operations)?;
 
@@ -118,7 +125,8 @@ impl Bulk {
             connection = connection.base_url(simulator.origin()).key(simulate::KEY);
         }
         if self.dry_run {
-            return runtime.block_on(self.check(&host, &connection, &rows, json));
+            let tenant = self.audit.name(&run::tenant(&host, connection.clone()));
+            return runtime.block_on(self.check(&host, tenant, &connection, &rows, json));
         }
         let path = self.results_path()?;
         // Before a file is made that a second try would find in its way.
@@ -126,7 +134,8 @@ impl Bulk {
             self.confirm(&operations, rows.iter())?;
         }
         let (mut results, done) = self.results(path.as_deref(), &connection, &rows)?;
-        let mut work = Work::new(&host, &connection, &rows);
+        let tenant = self.audit.name(&run::tenant(&host, connection.clone()));
+        let mut work = Work::new(&host, tenant, &rows);
         work.leave_out(&done);
         if self.resume {
             self.confirm(&operations, work.pending.iter().map(|index| &rows[*index]))?;
@@ -138,6 +147,9 @@ impl Bulk {
         let progress = Progress::new(work.pending.len(), !json);
         let stop = runtime.block_on(async { work.apply(results.as_mut(), &progress, Interrupt::listen()).await });
         progress.end();
+        if let Some(path) = &self.metrics {
+            write_whole(path, &metrics.to_text()).map_err(|error| Failure::output(path, &error))?;
+        }
         let ended =
             Ended { tally: work.tally, rows: rows.len(), done: done.len(), stop, took: started.elapsed(), results: path };
         ended.say(json, &connection)
@@ -230,9 +242,16 @@ impl Bulk {
     }
 
     /// Has the component check all rows.
-    async fn check(&self, host: &Host, connection: &Connection, rows: &[Row], json: bool) -> Result<u8, Failure> {
+    async fn check(
+        &self,
+        host: &Host,
+        tenant: Tenant,
+        connection: &Connection,
+        rows: &[Row],
+        json: bool,
+    ) -> Result<u8, Failure> {
         let mut bad = Bad::default();
-        let mut work = Work::new(host, connection, rows);
+        let mut work = Work::new(host, tenant, rows);
         match work.check(|row, error| bad.add(row, error)).await {
             Ok(()) => bad.say(rows.len(), json),
             Err(Stop::Refused(error)) => {
@@ -246,6 +265,14 @@ impl Bulk {
             Err(_) => Ok(HOST),
         }
     }
+}
+
+/// Writes a file that is read at any moment: it is there as a whole, or as it was.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".tmp");
+    std::fs::write(&beside, text)?;
+    std::fs::rename(&beside, path)
 }
 
 /// What a dry run found.

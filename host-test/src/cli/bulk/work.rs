@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use memberspot_bulk_file::reading::Row;
 use memberspot_host::json::Answer;
-use memberspot_host::{Connection, Host, HostError, Outcome as Answered, Tenant};
+use memberspot_host::{Host, HostError, Outcome as Answered, Tenant};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -146,10 +146,10 @@ pub struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    pub fn new(host: &'a Host, connection: &'a Connection, rows: &'a [Row]) -> Self {
+    pub fn new(host: &'a Host, tenant: Tenant, rows: &'a [Row]) -> Self {
         Self {
             host,
-            tenant: crate::cli::run::tenant(host, connection.clone()),
+            tenant,
             rows,
             members: order::members(rows),
             pending: (0..rows.len()).collect(),
