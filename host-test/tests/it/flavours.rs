@@ -20,7 +20,7 @@ pub fn tools() -> &'static [u8] {
 
 fn host_of_tools() -> &'static Host {
     static HOST: OnceLock<Host> = OnceLock::new();
-    HOST.get_or_init(|| Host::builder().component(tools()).build().unwrap())
+    HOST.get_or_init(|| Host::builder().component(tools()).allow_all_internal().build().unwrap())
 }
 
 async fn stage_of_tools() -> Stage {
