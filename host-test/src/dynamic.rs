@@ -8,6 +8,7 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, ComponentExportIndex, Val};
 
 use crate::HostError;
+use crate::egress::Refusal;
 use crate::json::{self, Answer, JsonError};
 
 /// What a function answered.
@@ -32,9 +33,13 @@ impl Outcome {
         }
     }
 
-    /// Whether the function failed because the component's scopes or the host's policy forbid what it wanted.
-    pub(crate) fn is_not_permitted(&self) -> bool {
-        matches!(self, Self::Failure(error) if error.to_json()["val"]["code"] == "notPermitted")
+    /// Whether the function failed as it does after such a refusal.
+    pub(crate) fn is_due_to(&self, refusal: &Refusal) -> bool {
+        let code = match refusal {
+            Refusal::Unrecorded { .. } => "unreachable",
+            _ => "notPermitted",
+        };
+        matches!(self, Self::Failure(error) if error.to_json()["val"]["code"] == code)
     }
 }
 

@@ -412,7 +412,7 @@ impl Host {
         let outcome = dynamic::outcome(results);
         match traffic.refusal() {
             // The component knows that it was refused, but not by what.
-            Some(refusal) if outcome.is_not_permitted() => Err(HostError::Refused(refusal)),
+            Some(refusal) if outcome.is_due_to(&refusal) => Err(HostError::Refused(refusal)),
             _ => Ok(outcome),
         }
     }

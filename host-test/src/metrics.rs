@@ -97,7 +97,7 @@ impl Metrics {
         Self(Arc::new(inner))
     }
 
-    /// All of them as OpenMetrics text, which Prometheus and its collector for text files read.
+    /// All of them as `OpenMetrics` text, which Prometheus and its collector for text files read.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = String::new();

@@ -44,7 +44,8 @@ impl Observer {
         let mut run = [0; 8];
         // Without randomness, the time tells runs apart.
         if getrandom::fill(&mut run).is_err() {
-            let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_micros() as u64);
+            let now =
+                SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| u64::try_from(elapsed.as_micros()).unwrap_or_default());
             run = now.to_be_bytes();
         }
         let run = format!("{:016x}", u64::from_be_bytes(run));
@@ -586,9 +587,7 @@ mod tests {
         };
         ongoing.observe(&traffic, work, Told::of_work).await.unwrap();
         let events = memory.0.lock().unwrap();
-        let by_origin = |what: &What| {
-            matches!(what, What::RequestRefused { by: "origin", server: Some(server), .. } if server == "https://evil.example")
-        };
+        let by_origin = |what: &What| matches!(what, What::RequestRefused { by: "origin", server: Some(server), .. } if server == "https://evil.example");
         assert_eq!(events.iter().filter(|what| by_origin(what)).count() as u64, MOST_REFUSED);
         assert!(matches!(events.last(), Some(What::CallEnds(Ended { requests: 0, refused: 100, .. }))));
         assert_eq!(events.len() as u64, MOST_REFUSED + 2);

@@ -157,6 +157,7 @@ pub(super) struct Links {
     pub(super) event: String,
     pub(super) prev: String,
     pub(super) call: Option<String>,
+    pub(super) request: Option<u64>,
     pub(super) log: Option<String>,
     pub(super) file: Option<u64>,
     pub(super) oldest: Option<u64>,

@@ -132,10 +132,11 @@ impl AuditSink for FileAudit {
         }
         let (done, kept) = oneshot::channel();
         let submitted = Submitted { event, done: begins.then_some(done) };
-        match self.0.events.as_ref().map(|events| events.send(submitted)) {
-            Some(Ok(())) if begins => Box::pin(async { kept.await.unwrap_or(Err(AuditError::Closed)) }),
-            Some(Ok(())) => Box::pin(ready(Ok(()))),
-            _ => Box::pin(ready(Err(AuditError::Closed))),
+        let taken = self.0.events.as_ref().is_some_and(|events| events.send(submitted).is_ok());
+        match taken {
+            true if begins => Box::pin(async { kept.await.unwrap_or(Err(AuditError::Closed)) }),
+            true => Box::pin(ready(Ok(()))),
+            false => Box::pin(ready(Err(AuditError::Closed))),
         }
     }
 }

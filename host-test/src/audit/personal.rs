@@ -202,7 +202,7 @@ mod tests {
         }
         let (template, segments) = path("GET", &"/x@y".repeat(10_000));
         assert_eq!((template.len(), segments.len()), (MOST_SEGMENTS * 3 + "/…".len(), MOST_SEGMENTS));
-        assert_eq!(path("GET", &format!("/{}", "ä@".repeat(10_000))).1[0].len(), LONGEST - 1);
+        assert_eq!(path("GET", &format!("/{}", "€".repeat(10_000))).1[0].len(), LONGEST - 2);
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct Report {
     pub calls: u64,
     /// Calls that began and did not end: under way, or broken off with the process.
     pub unfinished: Vec<String>,
+    /// Requests that may change something, began and did not end: whether they took effect is not known.
+    pub unfinished_requests: u64,
     /// Events that could not be written.
     pub lost: u64,
     /// How often there was an incomplete line at the end, as a failure of the machine leaves it.
@@ -208,6 +210,7 @@ struct Reading<'a> {
     closed: bool,
     found: bool,
     open: HashSet<String>,
+    leaving: HashSet<(String, Option<u64>)>,
 }
 
 impl<'a> Reading<'a> {
@@ -221,6 +224,7 @@ impl<'a> Reading<'a> {
             in_use,
             calls: 0,
             unfinished: Vec::new(),
+            unfinished_requests: 0,
             lost: 0,
             torn: 0,
         };
@@ -235,6 +239,7 @@ impl<'a> Reading<'a> {
             closed: false,
             found: expected.line.is_none(),
             open: HashSet::new(),
+            leaving: HashSet::new(),
         }
     }
 
@@ -243,6 +248,7 @@ impl<'a> Reading<'a> {
         open.sort();
         open.truncate(MOST_NAMED);
         self.report.unfinished = open;
+        self.report.unfinished_requests = self.leaving.len() as u64;
         self.report.broken = broken.err().map(|kind| Break { file: file.to_owned(), line: self.line, kind });
     }
 
@@ -347,6 +353,8 @@ impl<'a> Reading<'a> {
                 self.open.insert(call.clone());
             }
             ("call.end", Some(call)) => drop(self.open.remove(call)),
+            ("request.begin", Some(call)) => drop(self.leaving.insert((call.clone(), links.request))),
+            ("request.end", Some(call)) => drop(self.leaving.remove(&(call.clone(), links.request))),
             ("log.lost", _) => self.report.lost += links.events.unwrap_or(0),
             ("log.torn", _) => self.report.torn += 1,
             _ => {}

@@ -163,6 +163,10 @@ fn print(report: &Report) -> Result<(), Failure> {
             let why = if report.in_use { "under way, or broken off" } else { "broken off" };
             writeln!(out, "{:<10} {} calls {why}: {}", "unfinished", report.unfinished.len(), report.unfinished.join(", "))?;
         }
+        if report.unfinished_requests > 0 {
+            let count = report.unfinished_requests;
+            writeln!(out, "{:<10} {count} requests without an end, which may have taken effect", "")?;
+        }
         if report.lost > 0 {
             writeln!(out, "{:<10} {} events could not be written", "lost", report.lost)?;
         }

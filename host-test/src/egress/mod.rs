@@ -126,7 +126,8 @@ impl WasiHttpHooks for Egress {
             {
                 told.unrecorded();
                 traffic.refuse(Refusal::Unrecorded { why: error.to_string() });
-                return Err(Error::HttpRequestDenied);
+                // Unlike what the policy denies, this may pass; and it says for certain that nothing was sent.
+                return Err(Error::ConnectionRefused);
             }
             let exchange = sender.send(request, options).await;
             let exchange = if let Some(told) = &told { told.answered(exchange) } else { exchange };
