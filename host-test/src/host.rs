@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use wasmtime::component::{Component, HasData, Instance, InstancePre, Linker, ResourceTable, ResourceTableError, Val};
-use wasmtime::{Config, Engine, PoolingAllocationConfig, Store};
+use wasmtime::{Config, Engine, PoolingAllocationConfig, Store, UpdateDeadline};
 use wasmtime_wasi::p2::bindings as wasi;
 use wasmtime_wasi::{HostMonotonicClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -22,7 +22,9 @@ use crate::egress::{Egress, Excess, Refusal, Traffic, Vault};
 use crate::json::JsonError;
 use crate::keys::{ApiKey, KeyError, KeyStore};
 use crate::limits::{ITEMS, Meter, TABLE_ELEMENTS, Ticker};
+use crate::rate::{Buckets, KeyId, Rate, RateLimiter};
 use crate::sender::{HttpSender, PooledSender, Reach};
+use crate::turns::{InTurn, Place, Places, Tenants, Yielded};
 use crate::{COMPONENT, Connection, Limits, Origin, Tenant};
 
 /// Why a call could not be made, or did not come to an end. What the component itself answers, errors included, is not
@@ -151,7 +153,9 @@ struct Inner {
     keys: Option<Arc<dyn KeyStore>>,
     internal: Internal,
     ticker: Ticker,
-    places: Option<Semaphore>,
+    places: Option<Places>,
+    tenants: Tenants,
+    rate_limiter: Option<Arc<dyn RateLimiter>>,
 }
 
 /// Which origins may be at addresses that are not public.
@@ -170,6 +174,7 @@ pub struct HostBuilder {
     all_internal: bool,
     component: Vec<u8>,
     pool: Option<u32>,
+    rate_limiter: Option<Arc<dyn RateLimiter>>,
 }
 
 impl HostBuilder {
@@ -218,6 +223,19 @@ impl HostBuilder {
         self
     }
 
+    /// What keeps the limits of Memberspot over all calls with the same key; [`Buckets`] in the memory of this process when
+    /// not set. [`rate`](crate::rate) says what to do where there are several.
+    pub fn rate_limiter(mut self, limiter: impl RateLimiter + 'static) -> Self {
+        self.rate_limiter = Some(Arc::new(limiter));
+        self
+    }
+
+    /// Leaves the limits of Memberspot to the component, which knows of one call at a time.
+    pub fn no_rate_limiter(mut self) -> Self {
+        self.rate_limiter = None;
+        self
+    }
+
     /// Compiles the component: a matter of some hundred milliseconds.
     ///
     /// # Errors
@@ -242,7 +260,9 @@ impl HostBuilder {
             keys: self.keys,
             internal: if self.all_internal { Internal::All } else { Internal::These(internal) },
             ticker: Ticker::start(&engine).map_err(|error| HostError::Engine(error.into()))?,
-            places: self.pool.map(|calls| Semaphore::new(calls as usize)),
+            places: self.pool.map(|calls| Places::new(calls as usize)),
+            tenants: Tenants::default(),
+            rate_limiter: self.rate_limiter,
         })))
     }
 }
@@ -267,6 +287,7 @@ impl Host {
             all_internal: false,
             component: COMPONENT.to_vec(),
             pool: None,
+            rate_limiter: Some(Arc::new(Buckets::default())),
         }
     }
 
@@ -379,9 +400,16 @@ impl Host {
         let timed_out = HostError::TimedOut { limit: limits.time };
         let deadline = Instant::now() + limits.time;
         let Ok(key) = tokio::time::timeout_at(deadline, self.key(tenant)).await else { return Err(timed_out) };
-        let mut store = Store::new(pre.engine(), State::new(tenant, key?, traffic.clone()));
+        let mut store = Store::new(pre.engine(), State::new(tenant, key?, traffic.clone(), self.0.rate_limiter.as_ref()));
         store.limiter(|state| &mut state.meter);
-        store.epoch_deadline_async_yield_and_update(1);
+        let yielded = Yielded::default();
+        store.epoch_deadline_callback({
+            let yielded = yielded.clone();
+            move |_| {
+                yielded.set();
+                Ok(UpdateDeadline::Yield(1))
+            }
+        });
         store.set_epoch_deadline(1);
 
         let _ticking = ticker.tick();
@@ -389,6 +417,9 @@ impl Host {
             let instance = pre.instantiate_async(&mut store).await.map_err(HostError::Instantiate)?;
             work(&mut store, instance).await
         });
+        let processor = tenant.processor(&self.0.tenants);
+        let _running = processor.running();
+        let work = InTurn::new(processor, yielded, work);
         let result = tokio::select! {
             biased;
             result = tokio::time::timeout_at(deadline, work) => result.unwrap_or(Err(timed_out)),
@@ -409,11 +440,10 @@ impl Host {
     }
 
     /// Places for a call: the tenant's, then one that all share. `None` when too many wait.
-    async fn places<'a>(&'a self, tenant: &'a Tenant) -> Option<(SemaphorePermit<'a>, Option<SemaphorePermit<'a>>)> {
+    async fn places<'a>(&'a self, tenant: &'a Tenant) -> Option<(SemaphorePermit<'a>, Option<Place<'a>>)> {
         let own = tenant.place().await.ok()?;
         let shared = match &self.0.places {
-            // Nobody closes the semaphore.
-            Some(places) => places.acquire().await.ok(),
+            Some(places) => Some(places.place(tenant.id()).await),
             None => None,
         };
         Some((own, shared))
@@ -513,8 +543,10 @@ pub struct State {
 }
 
 impl State {
-    fn new(tenant: &Tenant, key: Option<ApiKey>, traffic: Arc<Traffic>) -> Self {
+    fn new(tenant: &Tenant, key: Option<ApiKey>, traffic: Arc<Traffic>, limiter: Option<&Arc<dyn RateLimiter>>) -> Self {
         let limits = tenant.limits();
+        let key_id = || KeyId::of(tenant.origin(), key.as_ref());
+        let rate = limiter.zip(tenant.pacing()).and_then(|(limiter, pacing)| Rate::of_call(limiter, pacing, key_id()));
         let vault = key.map(Vault::new);
         let mut wasi = WasiCtx::builder();
         if let Some(vault) = &vault {
@@ -529,7 +561,7 @@ impl State {
         Self {
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
-            egress: Egress { allowed: tenant.origin().cloned(), vault, traffic, sender: tenant.sender() },
+            egress: Egress { allowed: tenant.origin().cloned(), vault, traffic, sender: tenant.sender(), rate },
             table,
             meter: Meter::new(limits),
         }

@@ -57,10 +57,12 @@ mod host;
 pub mod json;
 pub mod keys;
 mod limits;
+pub mod rate;
 pub mod sender;
 #[allow(clippy::pedantic, reason = "written against the default lints")]
 pub mod simulator;
 mod tenant;
+mod turns;
 
 pub use connection::Connection;
 pub use dynamic::{Function, Outcome};

@@ -1,12 +1,14 @@
 //! The tenants of a platform.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::rate::Pacing;
 use crate::sender::HttpSender;
+use crate::turns::{Processor, Tenants};
 use crate::{Connection, Limits, Origin};
 
 /// An account that a platform makes calls for: whose it is, how it is configured, what its calls may use. Made by
@@ -22,9 +24,11 @@ struct Inner {
     connection: Connection,
     origin: Option<Origin>,
     limits: Limits,
+    pacing: Option<Pacing>,
     sender: Arc<dyn HttpSender>,
     places: Semaphore,
     waiting: AtomicUsize,
+    processor: OnceLock<Processor>,
 }
 
 /// All places are taken, and as many calls wait for one as may.
@@ -37,11 +41,13 @@ impl Tenant {
         Self(Arc::new(Inner {
             id,
             origin: connection.origin(),
+            pacing: Pacing::of(&connection),
             connection,
             limits,
             sender,
             places,
             waiting: AtomicUsize::new(0),
+            processor: OnceLock::new(),
         }))
     }
 
@@ -73,8 +79,16 @@ impl Tenant {
         self.0.sender.clone()
     }
 
-    /// Waits for a place. Tenants wait for their own places first, so that one with many calls has few of them before those
-    /// of the others when it comes to what all share.
+    pub(crate) fn pacing(&self) -> Option<Pacing> {
+        self.0.pacing
+    }
+
+    /// What its calls share of the processor. Its size is that of the runtime of the first call.
+    pub(crate) fn processor(&self, tenants: &Tenants) -> Processor {
+        self.0.processor.get_or_init(|| Processor::new(tenants.clone())).clone()
+    }
+
+    /// Waits for a place. What all tenants share is waited for after that, so that only these calls stand in line for it.
     pub(crate) async fn place(&self) -> Result<SemaphorePermit<'_>, Busy> {
         /// Counts also when the call is given up while it waits.
         struct Waiting<'a>(&'a AtomicUsize);

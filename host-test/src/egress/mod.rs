@@ -22,6 +22,7 @@ pub use traffic::Excess;
 pub(crate) use traffic::Traffic;
 pub(crate) use vault::Vault;
 
+use crate::rate::{self, Rate};
 use crate::sender::HttpSender;
 
 /// A request that the host's policy did not let through, and what would.
@@ -72,6 +73,8 @@ pub(crate) struct Egress {
     pub(crate) vault: Option<Vault>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) sender: Arc<dyn HttpSender>,
+    /// `None`: no limits.
+    pub(crate) rate: Option<Rate>,
 }
 
 impl Egress {
@@ -101,16 +104,21 @@ impl WasiHttpHooks for Egress {
             vault.unlock(request.headers_mut());
         }
         let request = request.map(|body| self.traffic.outgoing(body));
-        let exchange = self.sender.send(request, options);
-        let (vault, traffic, origin) = (self.vault.clone(), self.traffic.clone(), self.allowed.clone());
+        let turn = self.rate.as_ref().and_then(|rate| rate.turn(&request, options.as_ref()));
+        let (sender, vault, traffic, origin) =
+            (self.sender.clone(), self.vault.clone(), self.traffic.clone(), self.allowed.clone());
         Box::new(async move {
-            let exchange = exchange.await;
+            let open = traffic.open().await;
+            let exchange = match turn {
+                Some(turn) => rate::limited(turn, || sender.send(request, options)).await,
+                None => sender.send(request, options).await,
+            };
             if let (Err(Error::DestinationIpProhibited), Some(origin)) = (&exchange, origin) {
                 traffic.refuse(Refusal::Internal { origin });
             }
             let (response, driver) = exchange?;
             let (mut head, body) = response.into_parts();
-            let body = traffic.incoming(body);
+            let body = traffic.incoming(body, open);
             let body = match vault {
                 Some(vault) => vault.lock(&mut head, body),
                 None => body,
@@ -142,7 +150,7 @@ mod tests {
 
     fn egress(base: &str, sender: Arc<dyn HttpSender>) -> Egress {
         let traffic = Arc::new(Traffic::new(&Limits { requests: 2, ..Limits::default() }));
-        Egress { allowed: Origin::parse(base), vault: None, traffic, sender }
+        Egress { allowed: Origin::parse(base), vault: None, traffic, sender, rate: None }
     }
 
     #[tokio::test]

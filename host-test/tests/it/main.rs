@@ -12,6 +12,7 @@ mod matrix;
 mod model;
 mod modules;
 mod network;
+mod rate;
 mod refusals;
 mod retries;
 mod secrets;
