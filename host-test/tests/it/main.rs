@@ -8,6 +8,7 @@ mod contract;
 mod dynamic;
 mod errors;
 mod functions;
+mod hostile;
 mod matrix;
 mod model;
 mod modules;
