@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use wasmtime::component::{Component, HasData, Instance, InstancePre, Linker, ResourceTable, ResourceTableError, Val};
-use wasmtime::{Config, Engine, PoolingAllocationConfig, Store};
+use wasmtime::{Config, Engine, PoolingAllocationConfig, Store, UpdateDeadline};
 use wasmtime_wasi::p2::bindings as wasi;
 use wasmtime_wasi::{HostMonotonicClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -24,7 +24,9 @@ use crate::json::JsonError;
 use crate::keys::{ApiKey, KeyError, KeyStore};
 use crate::limits::{ITEMS, Meter, TABLE_ELEMENTS, Ticker};
 use crate::observe::{Observer, Told};
+use crate::rate::{Buckets, KeyId, Rate, RateLimiter};
 use crate::sender::{HttpSender, PooledSender, Reach};
+use crate::turns::{InTurn, Place, Places, Tenants, Yielded};
 use crate::{COMPONENT, Connection, Limits, Metrics, Origin, Tenant};
 
 /// Why a call could not be made, or did not come to an end. What the component itself answers, errors included, is not
@@ -183,7 +185,9 @@ struct Inner {
     keys: Option<Arc<dyn KeyStore>>,
     internal: Internal,
     ticker: Ticker,
-    places: Option<Semaphore>,
+    places: Option<Places>,
+    tenants: Tenants,
+    rate_limiter: Option<Arc<dyn RateLimiter>>,
     observer: Arc<Observer>,
 }
 
@@ -203,6 +207,7 @@ pub struct HostBuilder {
     all_internal: bool,
     component: Vec<u8>,
     pool: Option<u32>,
+    rate_limiter: Option<Arc<dyn RateLimiter>>,
     audit: Option<Arc<dyn AuditSink>>,
     audit_required: Required,
     metrics: Option<Metrics>,
@@ -272,6 +277,19 @@ impl HostBuilder {
         self
     }
 
+    /// What keeps the limits of Memberspot over all calls with the same key; [`Buckets`] in the memory of this process when
+    /// not set. [`rate`](crate::rate) says what to do where there are several.
+    pub fn rate_limiter(mut self, limiter: impl RateLimiter + 'static) -> Self {
+        self.rate_limiter = Some(Arc::new(limiter));
+        self
+    }
+
+    /// Leaves the limits of Memberspot to the component, which knows of one call at a time.
+    pub fn no_rate_limiter(mut self) -> Self {
+        self.rate_limiter = None;
+        self
+    }
+
     /// Compiles the component: a matter of some hundred milliseconds.
     ///
     /// # Errors
@@ -296,7 +314,9 @@ impl HostBuilder {
             keys: self.keys,
             internal: if self.all_internal { Internal::All } else { Internal::These(internal) },
             ticker: Ticker::start(&engine).map_err(|error| HostError::Engine(error.into()))?,
-            places: self.pool.map(|calls| Semaphore::new(calls as usize)),
+            places: self.pool.map(|calls| Places::new(calls as usize)),
+            tenants: Tenants::default(),
+            rate_limiter: self.rate_limiter,
             observer: Arc::new(Observer::new(self.audit, self.audit_required, self.metrics)),
         })))
     }
@@ -322,6 +342,7 @@ impl Host {
             all_internal: false,
             component: COMPONENT.to_vec(),
             pool: None,
+            rate_limiter: Some(Arc::new(Buckets::default())),
             audit: None,
             audit_required: Required::default(),
             metrics: None,
@@ -453,9 +474,16 @@ impl Host {
         let timed_out = HostError::TimedOut { limit: limits.time };
         let deadline = Instant::now() + limits.time;
         let Ok(key) = tokio::time::timeout_at(deadline, self.key(tenant)).await else { return Err(timed_out) };
-        let mut store = Store::new(pre.engine(), State::new(tenant, key?, traffic.clone()));
+        let mut store = Store::new(pre.engine(), State::new(tenant, key?, traffic.clone(), self.0.rate_limiter.as_ref()));
         store.limiter(|state| &mut state.meter);
-        store.epoch_deadline_async_yield_and_update(1);
+        let yielded = Yielded::default();
+        store.epoch_deadline_callback({
+            let yielded = yielded.clone();
+            move |_| {
+                yielded.set();
+                Ok(UpdateDeadline::Yield(1))
+            }
+        });
         store.set_epoch_deadline(1);
 
         let _ticking = ticker.tick();
@@ -463,6 +491,9 @@ impl Host {
             let instance = pre.instantiate_async(&mut store).await.map_err(HostError::Instantiate)?;
             work(&mut store, instance).await
         });
+        let processor = tenant.processor(&self.0.tenants);
+        let _running = processor.running();
+        let work = InTurn::new(processor, yielded, work);
         let result = tokio::select! {
             biased;
             result = tokio::time::timeout_at(deadline, work) => result.unwrap_or(Err(timed_out)),
@@ -483,11 +514,10 @@ impl Host {
     }
 
     /// Places for a call: the tenant's, then one that all share. `None` when too many wait.
-    async fn places<'a>(&'a self, tenant: &'a Tenant) -> Option<(SemaphorePermit<'a>, Option<SemaphorePermit<'a>>)> {
+    async fn places<'a>(&'a self, tenant: &'a Tenant) -> Option<(SemaphorePermit<'a>, Option<Place<'a>>)> {
         let own = tenant.place().await.ok()?;
         let shared = match &self.0.places {
-            // Nobody closes the semaphore.
-            Some(places) => places.acquire().await.ok(),
+            Some(places) => Some(places.place(tenant.id()).await),
             None => None,
         };
         Some((own, shared))
@@ -587,8 +617,10 @@ pub struct State {
 }
 
 impl State {
-    fn new(tenant: &Tenant, key: Option<ApiKey>, traffic: Arc<Traffic>) -> Self {
+    fn new(tenant: &Tenant, key: Option<ApiKey>, traffic: Arc<Traffic>, limiter: Option<&Arc<dyn RateLimiter>>) -> Self {
         let limits = tenant.limits();
+        let key_id = || KeyId::of(tenant.origin(), key.as_ref());
+        let rate = limiter.zip(tenant.pacing()).and_then(|(limiter, pacing)| Rate::of_call(limiter, pacing, key_id()));
         let vault = key.map(Vault::new);
         let mut wasi = WasiCtx::builder();
         if let Some(vault) = &vault {
@@ -603,7 +635,7 @@ impl State {
         Self {
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
-            egress: Egress { allowed: tenant.origin().cloned(), vault, traffic, sender: tenant.sender() },
+            egress: Egress { allowed: tenant.origin().cloned(), vault, traffic, sender: tenant.sender(), rate },
             table,
             meter: Meter::new(limits),
         }

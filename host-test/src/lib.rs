@@ -60,10 +60,12 @@ pub mod keys;
 mod limits;
 mod metrics;
 mod observe;
+pub mod rate;
 pub mod sender;
 #[allow(clippy::pedantic, reason = "written against the default lints")]
 pub mod simulator;
 mod tenant;
+mod turns;
 
 pub use connection::Connection;
 pub use dynamic::{Function, Outcome};

@@ -24,6 +24,8 @@ pub struct Limits {
     pub handles: usize,
     /// Requests that a call makes.
     pub requests: u64,
+    /// Requests of a call that are under way at the same time, until their answers are read. Others wait.
+    pub open: usize,
     /// Bytes that a call sends in bodies of requests.
     pub sent: u64,
     /// Bytes that a call receives in bodies of answers.
@@ -47,6 +49,8 @@ impl Default for Limits {
             handles: 1000,
             // Ten thousand operations, each of some requests, each made ten times at the most.
             requests: 500_000,
+            // The component makes up to 64 at a time.
+            open: 100,
             sent: 1 << 30,
             received: 4 << 30,
             calls: 32,

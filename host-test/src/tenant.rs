@@ -1,12 +1,14 @@
 //! The tenants of a platform.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::rate::Pacing;
 use crate::sender::HttpSender;
+use crate::turns::{Processor, Tenants};
 use crate::{Connection, Limits, Origin};
 
 /// An account that a platform makes calls for: whose it is, how it is configured, what its calls may use. Made by
@@ -25,9 +27,11 @@ struct Inner {
     connection: Connection,
     origin: Option<Origin>,
     limits: Limits,
+    pacing: Option<Pacing>,
     sender: Arc<dyn HttpSender>,
     places: Semaphore,
     waiting: AtomicUsize,
+    processor: OnceLock<Processor>,
 }
 
 /// All places are taken, and as many calls wait for one as may.
@@ -37,7 +41,17 @@ pub(crate) struct Busy;
 impl Tenant {
     pub(crate) fn new(id: String, connection: Connection, limits: Limits, sender: Arc<dyn HttpSender>) -> Self {
         let places = Semaphore::new(limits.calls.clamp(1, Semaphore::MAX_PERMITS));
-        let inner = Inner { id, origin: connection.origin(), connection, limits, sender, places, waiting: AtomicUsize::new(0) };
+        let inner = Inner {
+            id,
+            origin: connection.origin(),
+            pacing: Pacing::of(&connection),
+            connection,
+            limits,
+            sender,
+            places,
+            waiting: AtomicUsize::new(0),
+            processor: OnceLock::new(),
+        };
         Self { inner: Arc::new(inner), actor: None }
     }
 
@@ -81,8 +95,16 @@ impl Tenant {
         self.inner.sender.clone()
     }
 
-    /// Waits for a place. Tenants wait for their own places first, so that one with many calls has few of them before those
-    /// of the others when it comes to what all share.
+    pub(crate) fn pacing(&self) -> Option<Pacing> {
+        self.inner.pacing
+    }
+
+    /// What its calls share of the processor. Its size is that of the runtime of the first call.
+    pub(crate) fn processor(&self, tenants: &Tenants) -> Processor {
+        self.inner.processor.get_or_init(|| Processor::new(tenants.clone())).clone()
+    }
+
+    /// Waits for a place. What all tenants share is waited for after that, so that only these calls stand in line for it.
     pub(crate) async fn place(&self) -> Result<SemaphorePermit<'_>, Busy> {
         /// Counts also when the call is given up while it waits.
         struct Waiting<'a>(&'a AtomicUsize);

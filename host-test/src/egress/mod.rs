@@ -25,6 +25,7 @@ pub(crate) use vault::Vault;
 use tracing::Instrument as _;
 
 use crate::observe::Exchanging;
+use crate::rate::{self, Rate};
 use crate::sender::HttpSender;
 
 /// A request that the host's policy did not let through, and what would.
@@ -83,6 +84,8 @@ pub(crate) struct Egress {
     pub(crate) vault: Option<Vault>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) sender: Arc<dyn HttpSender>,
+    /// `None`: no limits.
+    pub(crate) rate: Option<Rate>,
 }
 
 impl Egress {
@@ -117,8 +120,9 @@ impl WasiHttpHooks for Egress {
         }
         let request = request.map(|body| self.traffic.outgoing(body));
         let request = request.map(|body| if let Some(told) = &told { told.outgoing(body) } else { body });
-        let sender = self.sender.clone();
-        let (vault, traffic, origin) = (self.vault.clone(), self.traffic.clone(), self.allowed.clone());
+        let turn = self.rate.as_ref().and_then(|rate| rate.turn(&request, options.as_ref()));
+        let (sender, vault, traffic, origin) =
+            (self.sender.clone(), self.vault.clone(), self.traffic.clone(), self.allowed.clone());
         let span = told.as_ref().map_or_else(tracing::Span::none, Exchanging::span);
         let exchange = async move {
             if let Some(told) = &told
@@ -129,14 +133,18 @@ impl WasiHttpHooks for Egress {
                 // Unlike what the policy denies, this may pass; and it says for certain that nothing was sent.
                 return Err(Error::ConnectionRefused);
             }
-            let exchange = sender.send(request, options).await;
+            let open = traffic.open().await;
+            let exchange = match turn {
+                Some(turn) => rate::limited(turn, || sender.send(request, options)).await,
+                None => sender.send(request, options).await,
+            };
             let exchange = if let Some(told) = &told { told.answered(exchange) } else { exchange };
             if let (Err(Error::DestinationIpProhibited), Some(origin)) = (&exchange, origin) {
                 traffic.refuse(Refusal::Internal { origin });
             }
             let (response, driver) = exchange?;
             let (mut head, body) = response.into_parts();
-            let body = traffic.incoming(body);
+            let body = traffic.incoming(body, open);
             let body = match vault {
                 Some(vault) => vault.lock(&mut head, body),
                 None => body,
@@ -169,7 +177,7 @@ mod tests {
 
     fn egress(base: &str, sender: Arc<dyn HttpSender>) -> Egress {
         let traffic = Arc::new(Traffic::new(&Limits { requests: 2, ..Limits::default() }));
-        Egress { allowed: Origin::parse(base), vault: None, traffic, sender }
+        Egress { allowed: Origin::parse(base), vault: None, traffic, sender, rate: None }
     }
 
     #[tokio::test]

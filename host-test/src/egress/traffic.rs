@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::Refusal;
@@ -42,6 +42,7 @@ pub(crate) struct Traffic {
     requests: Counter,
     sent: Counter,
     received: Counter,
+    open: Arc<Semaphore>,
     excess: OnceLock<(Excess, u64)>,
     ended: Notify,
     refusal: Mutex<Option<Refusal>>,
@@ -72,6 +73,7 @@ impl Traffic {
             requests: Counter::new(Excess::Requests, limits.requests),
             sent: Counter::new(Excess::Sent, limits.sent),
             received: Counter::new(Excess::Received, limits.received),
+            open: Arc::new(Semaphore::new(limits.open.clamp(1, Semaphore::MAX_PERMITS))),
             excess: OnceLock::new(),
             ended: Notify::new(),
             refusal: Mutex::new(None),
@@ -93,12 +95,18 @@ impl Traffic {
         self.add(&self.requests, 1)
     }
 
-    pub(crate) fn outgoing(self: &Arc<Self>, body: WasiBody) -> WasiBody {
-        WasiBody::new(Counted { body, traffic: self.clone(), counter: |traffic| &traffic.sent })
+    /// Waits until one more request may be under way. It is until the result is dropped.
+    pub(crate) async fn open(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes the semaphore.
+        self.open.clone().acquire_owned().await.ok()
     }
 
-    pub(crate) fn incoming(self: &Arc<Self>, body: WasiBody) -> WasiBody {
-        WasiBody::new(Counted { body, traffic: self.clone(), counter: |traffic| &traffic.received })
+    pub(crate) fn outgoing(self: &Arc<Self>, body: WasiBody) -> WasiBody {
+        WasiBody::new(Counted { body, traffic: self.clone(), counter: |traffic| &traffic.sent, _open: None })
+    }
+
+    pub(crate) fn incoming(self: &Arc<Self>, body: WasiBody, open: Option<OwnedSemaphorePermit>) -> WasiBody {
+        WasiBody::new(Counted { body, traffic: self.clone(), counter: |traffic| &traffic.received, _open: open })
     }
 
     /// Notes what was not let through. The last one says most of how the call ended.
@@ -141,6 +149,7 @@ struct Counted {
     body: WasiBody,
     traffic: Arc<Traffic>,
     counter: fn(&Traffic) -> &Counter,
+    _open: Option<OwnedSemaphorePermit>,
 }
 
 impl Body for Counted {
