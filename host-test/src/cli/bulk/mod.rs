@@ -19,8 +19,8 @@ use memberspot_host::connection::DEADLINE_MS;
 use memberspot_host::{Connection, Host, Metrics, Tenant};
 use serde_json::{Map, Value, json};
 
-use super::interrupt::Interrupt;
 use super::audit::AuditOptions;
+use super::interrupt::Interrupt;
 use super::output::{self, BOLD, ERROR, Failure, HINT, NAME, one_line};
 use super::run::{self, ConnectionOptions};
 use super::{HOST, PERMANENT, SUCCESS, TRANSIENT, simulate};
