@@ -15,6 +15,7 @@ mod matrix;
 mod model;
 mod modules;
 mod network;
+mod receiver;
 mod refusals;
 mod release;
 mod retries;
