@@ -16,7 +16,8 @@ import subprocess
 import sys
 import time
 
-SECRET = base64.b64decode(os.environ["MEMBERSPOT_FORWARD_SECRET"].removeprefix("whsec_"))
+# Taken out, since the command has no use for it.
+SECRET = base64.b64decode(os.environ.pop("MEMBERSPOT_FORWARD_SECRET").removeprefix("whsec_"))
 FIVE_MINUTES = 300
 
 
