@@ -40,8 +40,8 @@ impl Environment {
         let url = self.get(FORWARD_URL).ok_or_else(|| wrong(FORWARD_URL, "is not set"))?;
         let secret = self.get(FORWARD_SECRET).ok_or_else(|| wrong(FORWARD_SECRET, "is not set"))?;
         let target = Target::parse(url).map_err(|problem| wrong(FORWARD_URL, problem))?;
-        let key = SigningKey::parse(secret)
-            .ok_or_else(|| wrong(FORWARD_SECRET, "must be whsec_ and 24 to 64 bytes in base64"))?;
+        let key =
+            SigningKey::parse(secret).ok_or_else(|| wrong(FORWARD_SECRET, "must be whsec_ and 24 to 64 bytes in base64"))?;
         let timeout = self.timeout().ok_or_else(|| wrong(FORWARD_TIMEOUT_MS, "must be a number from 1 to 60000"))?;
         Ok(Forward { target, key, timeout })
     }

@@ -53,7 +53,9 @@ mod tests {
         for text in [secret(24), secret(64), secret(25), secret(25).trim_end_matches('=').to_owned(), secret(24) + "\n"] {
             assert!(SigningKey::parse(&text).is_some(), "{text}");
         }
-        for text in [String::new(), "whsec_".into(), secret(23), secret(65), secret(32)[6..].into(), secret(32).replace('+', "-")] {
+        for text in
+            [String::new(), "whsec_".into(), secret(23), secret(65), secret(32)[6..].into(), secret(32).replace('+', "-")]
+        {
             assert!(SigningKey::parse(&text).is_none(), "{text}");
         }
     }

@@ -44,7 +44,8 @@ mod tests {
         for text in [TOKEN, hex, &format!("{TOKEN}\n"), &"x".repeat(512)] {
             assert!(Token::parse(text).is_some(), "{text}");
         }
-        for text in ["", &TOKEN[1..], &hex[1..], "a/bcdefghijklmnopqrstuvwxyz", "äbcdefghijklmnopqrstuvwxyz", &"x".repeat(513)] {
+        for text in ["", &TOKEN[1..], &hex[1..], "a/bcdefghijklmnopqrstuvwxyz", "äbcdefghijklmnopqrstuvwxyz", &"x".repeat(513)]
+        {
             assert!(Token::parse(text).is_none(), "{text}");
         }
     }

@@ -257,7 +257,9 @@ async fn everything_else_is_not_found() {
         assert_eq!(receiver.answer(request).await, nothing, "{method}");
     }
     let almost = TOKEN.replace('Z', "z");
-    for path in ["/", "/hooks", "/hooks/", &format!("{path}/"), &format!("/hooks/{almost}"), &format!("{path}x"), &format!("/{TOKEN}")] {
+    for path in
+        ["/", "/hooks", "/hooks/", &format!("{path}/"), &format!("/hooks/{almost}"), &format!("{path}x"), &format!("/{TOKEN}")]
+    {
         let request = Request::post(path).body(Full::from(EVENT)).unwrap();
         assert_eq!(receiver.answer(request).await, nothing, "{path}");
     }
