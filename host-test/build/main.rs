@@ -22,21 +22,24 @@ use paths::Folders;
 
 /// What is built, each by itself: together, they would share the features of their dependencies. The variable is where
 /// the sources find it.
-const PACKAGES: [(&str, &str); 3] = [
+const PACKAGES: [(&str, &str); 4] = [
     ("memberspot-connector", "MEMBERSPOT_COMPONENT"),
     ("memberspot-act-adapter", "MEMBERSPOT_ACT_ADAPTER"),
     ("memberspot-act-environment", "MEMBERSPOT_ACT_ENVIRONMENT"),
+    ("memberspot-webhook-receiver", "MEMBERSPOT_WEBHOOK_RECEIVER"),
 ];
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "component";
 
 /// What they are made from, relative to the workspace.
-const INPUTS: [&str; 9] = [
+const INPUTS: [&str; 11] = [
     "src",
     "core",
     "wit",
     "host-test/flavours/act-adapter",
     "host-test/flavours/act-environment",
+    "webhook-receiver/Cargo.toml",
+    "webhook-receiver/src",
     "Cargo.toml",
     "Cargo.lock",
     "rust-toolchain.toml",
