@@ -3,7 +3,7 @@
 //!
 //! Where a request may go is a pure function of two origins. The component checks its own requests as well; this check
 //! holds for any component, also for one that is broken or was exchanged. Which addresses are dialled is decided in
-//! [`address`], after names are resolved.
+//! [`require_public`], after names are resolved.
 
 mod address;
 mod origin;
