@@ -37,7 +37,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use memberspot_core::config::Config;
-use memberspot_core::request::Method;
 use memberspot_core::route::Route;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
@@ -439,7 +438,7 @@ impl Rate {
         request: &Request<WasiBody>,
         options: Option<&RequestOptions>,
     ) -> Option<impl Future<Output = Result<Box<dyn Turn>, Duration>> + Send + use<>> {
-        let route = Route::find(method(request.method())?, request.uri().path())?;
+        let route = Route::find(crate::egress::method(request.method())?, request.uri().path())?;
         route.function.limit?;
         let limited = Limited { key: self.key, route: route.template, per_second: self.per_second.get() };
         let first_byte = options.and_then(|options| options.first_byte_timeout).unwrap_or(FIRST_BYTE);
@@ -447,17 +446,6 @@ impl Rate {
         let keeper = self.limiter.clone();
         Some(async move { keeper.turn(limited, longest).await })
     }
-}
-
-fn method(method: &http::Method) -> Option<Method> {
-    Some(match *method {
-        http::Method::GET => Method::Get,
-        http::Method::POST => Method::Post,
-        http::Method::PUT => Method::Put,
-        http::Method::PATCH => Method::Patch,
-        http::Method::DELETE => Method::Delete,
-        _ => return None,
-    })
 }
 
 /// What a request is told whose turn does not come in time.

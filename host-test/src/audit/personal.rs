@@ -3,7 +3,6 @@
 use std::fmt;
 
 use hmac::Mac as _;
-use memberspot_core::request::Method;
 use memberspot_core::route::{self, Route};
 
 use super::chain::{Hmac, hex};
@@ -56,7 +55,7 @@ pub struct Path {
 impl Path {
     /// Sets apart what a known route has in places of its own. Of other paths, all but a version and one word after it.
     pub(crate) fn of(method: &http::Method, path: &str) -> Self {
-        let route = known(method).and_then(|method| Route::find(method, path));
+        let route = crate::egress::method(method).and_then(|method| Route::find(method, path));
         let words = route.map(|route| route.template.split('/').collect::<Vec<_>>());
         let mut template = String::new();
         let mut segments = Vec::new();
@@ -94,17 +93,6 @@ impl Path {
     pub fn segments(&self) -> &[Personal] {
         &self.segments
     }
-}
-
-fn known(method: &http::Method) -> Option<Method> {
-    Some(match *method {
-        http::Method::GET => Method::Get,
-        http::Method::POST => Method::Post,
-        http::Method::PUT => Method::Put,
-        http::Method::PATCH => Method::Patch,
-        http::Method::DELETE => Method::Delete,
-        _ => return None,
-    })
 }
 
 /// `v1`, `offers` or `api-auth`.

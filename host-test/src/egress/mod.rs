@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::{Request, Response, Uri};
+use memberspot_core::request::Method;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 pub use address::{NotPublic, require_public};
@@ -75,6 +76,18 @@ impl fmt::Display for Refusal {
             }
         }
     }
+}
+
+/// The method of a request, as the routes have it; `None` for one that no route has.
+pub(crate) fn method(method: &http::Method) -> Option<Method> {
+    Some(match *method {
+        http::Method::GET => Method::Get,
+        http::Method::POST => Method::Post,
+        http::Method::PUT => Method::Put,
+        http::Method::PATCH => Method::Patch,
+        http::Method::DELETE => Method::Delete,
+        _ => return None,
+    })
 }
 
 /// The policy of one call, between the component and the sender.
