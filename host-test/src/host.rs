@@ -1,15 +1,19 @@
 //! The engine with the component compiled in it, and the calls.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
-use wasmtime::component::{Component, HasData, Instance, InstancePre, Linker, ResourceTable, ResourceTableError, Val};
+use wasmtime::component::{
+    Component, ComponentNamedList, HasData, Instance, InstancePre, Lift, Linker, Lower, ResourceTable, ResourceTableError, Val,
+};
 use wasmtime::{Config, Engine, PoolingAllocationConfig, Store};
 use wasmtime_wasi::p2::bindings as wasi;
 use wasmtime_wasi::{HostMonotonicClock, WasiCtx, WasiCtxView, WasiView};
@@ -19,9 +23,11 @@ use crate::bindings::Connector;
 use crate::dynamic::{self, Function, Outcome};
 use crate::connection::API_KEY;
 use crate::egress::{Egress, Excess, Refusal, Traffic, Vault};
+use crate::isolation::{Kept, MOST_KEPT_MEMORY, Place};
 use crate::json::JsonError;
 use crate::keys::{ApiKey, KeyError, KeyStore};
 use crate::limits::{ITEMS, Meter, TABLE_ELEMENTS, Ticker};
+use crate::precompiled::{self, PrecompiledError};
 use crate::sender::{HttpSender, PooledSender, Reach};
 use crate::{COMPONENT, Connection, Limits, Origin, Tenant};
 
@@ -36,6 +42,9 @@ pub enum HostError {
     /// The bytes are not a component, or one that imports what this host does not give.
     #[error("the component cannot be loaded")]
     Load(#[source] wasmtime::Error),
+    /// The precompiled component cannot be used.
+    #[error("the precompiled component cannot be used")]
+    Precompiled(#[source] PrecompiledError),
     /// The component exports no function of this name.
     #[error("there is no function `{name}`{}", did_you_mean(nearest.as_deref()))]
     UnknownFunction {
@@ -136,8 +145,9 @@ fn did_you_mean(nearest: Option<&str>) -> String {
 
 /// The connector, compiled and ready. One for each process: cheap to clone, all clones share one engine.
 ///
-/// Each call runs in an instance of its own, which ends with it: calls share no memory, and may run at the same time. To
-/// drop the future of a call ends the call; requests that it had sent may have taken effect.
+/// Each call runs in an instance of its own, which ends with it: calls share no memory, and may run at the same time.
+/// [`Isolation`](crate::Isolation) says how that can be had otherwise. To drop the future of a call ends the call; requests
+/// that it had sent may have taken effect.
 /// Calls run on tokio, with its timers and I/O enabled. The component's clock is tokio's: where tokio's time is paused,
 /// so is the component's.
 #[derive(Clone)]
@@ -151,7 +161,8 @@ struct Inner {
     keys: Option<Arc<dyn KeyStore>>,
     internal: Internal,
     ticker: Ticker,
-    places: Option<Semaphore>,
+    kept: Arc<Kept<Live>>,
+    fuel: bool,
 }
 
 /// Which origins may be at addresses that are not public.
@@ -168,8 +179,10 @@ pub struct HostBuilder {
     keys: Option<Arc<dyn KeyStore>>,
     internal: BTreeSet<String>,
     all_internal: bool,
-    component: Vec<u8>,
+    component: Cow<'static, [u8]>,
+    precompiled: Option<PathBuf>,
     pool: Option<u32>,
+    fuel: bool,
 }
 
 impl HostBuilder {
@@ -207,7 +220,30 @@ impl HostBuilder {
 
     /// Another component than the embedded one. It is given the same few interfaces of WASI.
     pub fn component(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.component = bytes.into();
+        self.component = Cow::Owned(bytes.into());
+        self
+    }
+
+    /// The machine code of the component from a file that [`precompile`](Self::precompile) has filled, instead of compiling
+    /// it: a matter of milliseconds. [`build`](Self::build) fails when the code was made from another component, by another
+    /// version of the engine, for another processor or with other settings, and when the file is damaged or others than
+    /// its owner can write to it.
+    ///
+    /// # Safety
+    ///
+    /// The file is machine code, which this process executes outside of any sandbox. Whether it is the code that was
+    /// compiled from the component, and not somebody else's that says so, cannot be seen. The caller vouches for it: nobody
+    /// but who is trusted with this process can have written the file.
+    #[allow(unsafe_code, reason = "the caller has to vouch for what is executed")]
+    pub unsafe fn precompiled(mut self, file: impl Into<PathBuf>) -> Self {
+        self.precompiled = Some(file.into());
+        self
+    }
+
+    /// Counts the work of instances, which costs a fifth of the speed: for tests that hold how much there is.
+    #[doc(hidden)]
+    pub fn fuel(mut self) -> Self {
+        self.fuel = true;
         self
     }
 
@@ -224,13 +260,11 @@ impl HostBuilder {
     ///
     /// When the engine does not start or the component cannot be loaded.
     pub fn build(self) -> Result<Host, HostError> {
-        let mut config = Config::new();
-        config.epoch_interruption(true);
-        if let Some(calls) = self.pool {
-            config.allocation_strategy(pool(calls, &self.limits));
-        }
-        let engine = Engine::new(&config).map_err(HostError::Engine)?;
-        let component = Component::from_binary(&engine, &self.component).map_err(HostError::Load)?;
+        let engine = self.engine()?;
+        let component = match &self.precompiled {
+            Some(file) => precompiled::load(&engine, &self.component, file).map_err(HostError::Precompiled)?,
+            None => Component::from_binary(&engine, &self.component).map_err(HostError::Load)?,
+        };
         let pre = linker(&engine).and_then(|linker| linker.instantiate_pre(&component)).map_err(HostError::Load)?;
         let origin = |text: String| Origin::parse(&text).ok_or(HostError::NoOrigin { text });
         let internal = self.internal.into_iter().map(origin).collect::<Result<_, _>>()?;
@@ -242,8 +276,38 @@ impl HostBuilder {
             keys: self.keys,
             internal: if self.all_internal { Internal::All } else { Internal::These(internal) },
             ticker: Ticker::start(&engine).map_err(|error| HostError::Engine(error.into()))?,
-            places: self.pool.map(|calls| Semaphore::new(calls as usize)),
+            kept: Arc::new(Kept::new(self.pool)),
+            fuel: self.fuel,
         })))
+    }
+
+    /// Compiles the component for [`precompiled`](Self::precompiled), with these settings and for this machine's processor.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not start or the component cannot be compiled.
+    pub fn precompile(&self) -> Result<Vec<u8>, HostError> {
+        precompiled::compile(&self.engine()?, &self.component).map_err(HostError::Load)
+    }
+
+    /// What tells the code that [`precompile`](Self::precompile) makes from that of other components, engines and settings:
+    /// a part of a file's name.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not start.
+    pub fn precompiled_name(&self) -> Result<String, HostError> {
+        Ok(precompiled::name(&self.engine()?, &self.component))
+    }
+
+    fn engine(&self) -> Result<Engine, HostError> {
+        let mut config = Config::new();
+        config.epoch_interruption(true);
+        config.consume_fuel(self.fuel);
+        if let Some(calls) = self.pool {
+            config.allocation_strategy(pool(calls, &self.limits));
+        }
+        Engine::new(&config).map_err(HostError::Engine)
     }
 }
 
@@ -265,8 +329,10 @@ impl Host {
             keys: None,
             internal: BTreeSet::new(),
             all_internal: false,
-            component: COMPONENT.to_vec(),
+            component: Cow::Borrowed(COMPONENT),
+            precompiled: None,
             pool: None,
+            fuel: false,
         }
     }
 
@@ -329,22 +395,68 @@ impl Host {
     pub async fn call(&self, tenant: &Tenant, function: &str, input: &Value) -> Result<Outcome, HostError> {
         let function = self.function(function)?;
         let arguments = function.arguments(input)?;
-        let mut results = vec![Val::Bool(false); function.ty().results().len()];
         let traffic = Arc::new(Traffic::new(tenant.limits()));
-        self.run(tenant, &traffic, async |store, instance| {
-            // The index comes from the component that the instance was made of.
-            let exported = instance
-                .get_func(&mut *store, function.index)
-                .ok_or_else(|| HostError::Instantiate(wasmtime::format_err!("the export {} is gone", function.name())))?;
-            exported.call_async(store, &arguments, &mut results).await.map_err(HostError::Trap)
+        let keep = tenant.limits().isolation.permits_another(1);
+        let work = async |live: &mut Live, instance| call(live, instance, function, &arguments).await;
+        judged(self.run(tenant, &traffic, keep, work).await?, &traffic)
+    }
+
+    /// Calls a function by its name, with the types of the [`bindings`](crate::bindings): a list of its parameters, and a list
+    /// of the one thing that it returns. Unlike [`with`](Self::with), it makes nothing ready but this function, and follows
+    /// the tenant's [`Isolation`](crate::Isolation).
+    ///
+    /// ```no_run
+    /// # use memberspot_host::bindings::exports::memberspot::connector::{offers::Offer, types::Error};
+    /// # async fn example(host: memberspot_host::Host, school: memberspot_host::Tenant) -> Result<(), memberspot_host::HostError> {
+    /// let (offers,): (Result<Vec<Offer>, Error>,) = host.typed(&school, "list-offers", ()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the function is not known or has other types, or the call does not come to an end.
+    pub async fn typed<P, R>(&self, tenant: &Tenant, function: &str, parameters: P) -> Result<R, HostError>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        let function = self.function(function)?;
+        let traffic = Arc::new(Traffic::new(tenant.limits()));
+        let keep = tenant.limits().isolation.permits_another(1);
+        self.run(tenant, &traffic, keep, async |live, instance| {
+            let exported = instance.get_typed_func::<P, R>(&mut live.store, function.index).map_err(HostError::Load)?;
+            exported.call_async(&mut live.store, parameters).await.map_err(HostError::Trap)
         })
-        .await?;
-        let outcome = dynamic::outcome(results);
-        match traffic.refusal() {
-            // The component knows that it was refused, but not by what.
-            Some(refusal) if outcome.is_not_permitted() => Err(HostError::Refused(refusal)),
-            _ => Ok(outcome),
-        }
+        .await
+    }
+
+    /// Calls functions by name, all in one new instance and within the limits of one call.
+    ///
+    /// ```no_run
+    /// # async fn example(host: memberspot_host::Host, school: memberspot_host::Tenant) -> Result<(), memberspot_host::HostError> {
+    /// host.batch(&school, async |batch| {
+    ///     for email in ["ada@example.com", "ben@example.com"] {
+    ///         let input = serde_json::json!({"email": email, "offerId": "o1"});
+    ///         println!("{:?}", batch.call("grant-access", &input).await?);
+    ///     }
+    ///     Ok(())
+    /// })
+    /// .await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the work does not come to an end.
+    pub async fn batch<T>(
+        &self,
+        tenant: &Tenant,
+        work: impl AsyncFnOnce(&mut Batch<'_>) -> Result<T, HostError>,
+    ) -> Result<T, HostError> {
+        let traffic = Arc::new(Traffic::new(tenant.limits()));
+        let (host, traffic) = (self, &traffic);
+        self.run(tenant, traffic, false, async |live, instance| work(&mut Batch { host, live, instance, traffic }).await).await
     }
 
     /// Calls functions through the typed [`bindings`](crate::bindings), all in one new instance.
@@ -358,36 +470,54 @@ impl Host {
         work: impl AsyncFnOnce(&Connector, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, HostError> {
         let traffic = Arc::new(Traffic::new(tenant.limits()));
-        self.run(tenant, &traffic, async |store, instance| {
-            let connector = Connector::new(&mut *store, &instance).map_err(HostError::Load)?;
-            work(&connector, store).await.map_err(HostError::Trap)
+        // Whether a call within it trapped is known to the caller alone, so the instance is not kept.
+        self.run(tenant, &traffic, false, async |live, instance| {
+            let connector = Connector::new(&mut live.store, &instance).map_err(HostError::Load)?;
+            work(&connector, &mut live.store).await.map_err(HostError::Trap)
         })
         .await
     }
 
-    /// Makes an instance for this tenant and works with it, within the limits.
+    /// The work that a call makes for the component, in the engine's units: with [`HostBuilder::fuel`] alone.
+    #[doc(hidden)]
+    pub async fn fuel_of(&self, tenant: &Tenant, function: &str, input: &Value) -> Result<(Outcome, u64), HostError> {
+        let function = self.function(function)?;
+        let arguments = function.arguments(input)?;
+        let traffic = Arc::new(Traffic::new(tenant.limits()));
+        self.run(tenant, &traffic, false, async |live, instance| {
+            let outcome = call(live, instance, function, &arguments).await?;
+            let left = live.store.get_fuel().map_err(HostError::Engine)?;
+            Ok((outcome, u64::MAX - left))
+        })
+        .await
+    }
+
+    /// Makes an instance for this tenant, or takes one that was kept, and works with it within the limits.
     async fn run<T>(
         &self,
         tenant: &Tenant,
         traffic: &Arc<Traffic>,
-        work: impl AsyncFnOnce(&mut Store<State>, Instance) -> Result<T, HostError>,
+        keep: bool,
+        work: impl AsyncFnOnce(&mut Live, Instance) -> Result<T, HostError>,
     ) -> Result<T, HostError> {
-        let Inner { pre, ticker, .. } = &*self.0;
+        let Inner { pre, ticker, kept, .. } = &*self.0;
         let limits = tenant.limits();
         let busy = || HostError::Busy { calls: limits.calls, waiting: limits.waiting };
-        let _places = tokio::time::timeout(limits.time, self.places(tenant)).await.ok().flatten().ok_or_else(busy)?;
+        let places = tokio::time::timeout(limits.time, self.places(tenant, keep)).await;
+        let (_own, seat) = places.ok().flatten().ok_or_else(busy)?;
         let timed_out = HostError::TimedOut { limit: limits.time };
         let deadline = Instant::now() + limits.time;
         let Ok(key) = tokio::time::timeout_at(deadline, self.key(tenant)).await else { return Err(timed_out) };
-        let mut store = Store::new(pre.engine(), State::new(tenant, key?, traffic.clone()));
-        store.limiter(|state| &mut state.meter);
-        store.epoch_deadline_async_yield_and_update(1);
-        store.set_epoch_deadline(1);
+        let mut live = self.live(tenant, seat, key?, traffic)?;
 
         let _ticking = ticker.tick();
         let work = Computing::new(limits.computing, async {
-            let instance = pre.instantiate_async(&mut store).await.map_err(HostError::Instantiate)?;
-            work(&mut store, instance).await
+            let instance = match live.instance {
+                Some(instance) => instance,
+                None => pre.instantiate_async(&mut live.store).await.map_err(HostError::Instantiate)?,
+            };
+            live.instance = Some(instance);
+            work(&mut live, instance).await
         });
         let result = tokio::select! {
             biased;
@@ -398,25 +528,56 @@ impl Host {
             return Err(HostError::OutOfTraffic { of, limit });
         }
         match result {
-            Err(HostError::Trap(source) | HostError::Instantiate(source)) if store.data().meter.refused_memory() => {
+            Ok(result) => {
+                live.calls += 1;
+                if keep && limits.isolation.permits_another(live.calls) && live.is_clean() {
+                    kept.put(tenant.serial(), live);
+                }
+                Ok(result)
+            }
+            Err(HostError::Trap(source) | HostError::Instantiate(source)) if live.store.data().meter.refused_memory() => {
                 Err(HostError::OutOfMemory { limit: limits.memory, source })
             }
             Err(HostError::Trap(source)) if matches!(source.downcast_ref(), Some(ResourceTableError::Full)) => {
                 Err(HostError::OutOfHandles { limit: limits.handles, source })
             }
-            result => result,
+            Err(error) => Err(error),
         }
     }
 
-    /// Places for a call: the tenant's, then one that all share. `None` when too many wait.
-    async fn places<'a>(&'a self, tenant: &'a Tenant) -> Option<(SemaphorePermit<'a>, Option<SemaphorePermit<'a>>)> {
+    /// Places for a call: the tenant's, then one that all share, perhaps with an instance in it. `None` when too many wait.
+    async fn places<'a>(&'a self, tenant: &'a Tenant, keep: bool) -> Option<(SemaphorePermit<'a>, Seat)> {
         let own = tenant.place().await.ok()?;
-        let shared = match &self.0.places {
-            // Nobody closes the semaphore.
-            Some(places) => places.acquire().await.ok(),
-            None => None,
+        let kept = if keep { self.0.kept.take(tenant.serial()) } else { None };
+        let seat = match kept {
+            Some(live) => Seat::Kept(live),
+            None => Seat::Empty(self.0.kept.place().await),
         };
-        Some((own, shared))
+        Some((own, seat))
+    }
+
+    /// What a call works in: what was kept, if it was made for this key, or something new.
+    fn live(&self, tenant: &Tenant, seat: Seat, key: Option<ApiKey>, traffic: &Arc<Traffic>) -> Result<Live, HostError> {
+        let place = match seat {
+            Seat::Kept(mut live) if live.is_for(key.as_ref()) => {
+                live.renew(traffic);
+                return Ok(live);
+            }
+            // Its memory goes back before its place is taken again.
+            Seat::Kept(Live { store, place, .. }) => {
+                drop(store);
+                place
+            }
+            Seat::Empty(place) => place,
+        };
+        let mut store = Store::new(self.0.pre.engine(), State::new(tenant, key, traffic.clone()));
+        store.limiter(|state| &mut state.meter);
+        store.epoch_deadline_async_yield_and_update(1);
+        store.set_epoch_deadline(1);
+        if self.0.fuel {
+            store.set_fuel(u64::MAX).map_err(HostError::Engine)?;
+        }
+        Ok(Live { store, instance: None, calls: 0, place })
     }
 
     /// The key of a tenant: its own, or what the store has. `None` where there is neither.
@@ -426,6 +587,86 @@ impl Host {
             (None, Some(keys)) => keys.key(tenant.id()).await.map(Some).map_err(HostError::Key),
             (None, None) => Ok(None),
         }
+    }
+}
+
+/// Where a call may run.
+enum Seat {
+    Kept(Live),
+    Empty(Place),
+}
+
+/// An instance, and what belongs to it. Its parts are dropped in this order: its place is free when its memory is.
+struct Live {
+    store: Store<State>,
+    instance: Option<Instance>,
+    /// That it has answered.
+    calls: u32,
+    place: Place,
+}
+
+impl Live {
+    fn is_for(&self, key: Option<&ApiKey>) -> bool {
+        match (&self.store.data().egress.vault, key) {
+            (Some(vault), Some(key)) => vault.holds(key),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    /// Makes it ready for another call. The environment stays, and in it what stands in for the key: the component may have
+    /// read it once and for all.
+    fn renew(&mut self, traffic: &Arc<Traffic>) {
+        let state = self.store.data_mut();
+        state.egress.traffic = traffic.clone();
+        state.meter.renew();
+        self.store.set_epoch_deadline(1);
+    }
+
+    /// Whether the call has left nothing behind that would be there in the next one: a request under way, or much memory.
+    fn is_clean(&self) -> bool {
+        let state = self.store.data();
+        state.table.is_empty() && state.meter.memory() <= MOST_KEPT_MEMORY
+    }
+}
+
+/// Calls in one instance, within the limits of one call: see [`Host::batch`].
+pub struct Batch<'a> {
+    host: &'a Host,
+    live: &'a mut Live,
+    instance: Instance,
+    traffic: &'a Traffic,
+}
+
+impl Batch<'_> {
+    /// As [`Host::call`]. After a call that did not come to an answer, no other one can be made.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::call`].
+    pub async fn call(&mut self, function: &str, input: &Value) -> Result<Outcome, HostError> {
+        let function = self.host.function(function)?;
+        let arguments = function.arguments(input)?;
+        judged(call(self.live, self.instance, function, &arguments).await?, self.traffic)
+    }
+}
+
+/// Calls a function that the instance's component exports.
+async fn call(live: &mut Live, instance: Instance, function: &Function, arguments: &[Val]) -> Result<Outcome, HostError> {
+    let mut results = vec![Val::Bool(false); function.ty().results().len()];
+    // The index comes from the component that the instance was made of.
+    let exported = instance
+        .get_func(&mut live.store, function.index)
+        .ok_or_else(|| HostError::Instantiate(wasmtime::format_err!("the export {} is gone", function.name())))?;
+    exported.call_async(&mut live.store, arguments, &mut results).await.map_err(HostError::Trap)?;
+    Ok(dynamic::outcome(results))
+}
+
+/// The component knows that it was refused, but not by what.
+fn judged(outcome: Outcome, traffic: &Traffic) -> Result<Outcome, HostError> {
+    match traffic.refusal() {
+        Some(refusal) if outcome.is_not_permitted() => Err(HostError::Refused(refusal)),
+        _ => Ok(outcome),
     }
 }
 

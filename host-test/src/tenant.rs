@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -18,6 +18,8 @@ use crate::{Connection, Limits, Origin};
 pub struct Tenant(Arc<Inner>);
 
 struct Inner {
+    /// No two tenants of the process have the same, whatever they are called.
+    serial: u64,
     id: String,
     connection: Connection,
     origin: Option<Origin>,
@@ -33,8 +35,11 @@ pub(crate) struct Busy;
 
 impl Tenant {
     pub(crate) fn new(id: String, connection: Connection, limits: Limits, sender: Arc<dyn HttpSender>) -> Self {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+
         let places = Semaphore::new(limits.calls.clamp(1, Semaphore::MAX_PERMITS));
         Self(Arc::new(Inner {
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             id,
             origin: connection.origin(),
             connection,
@@ -67,6 +72,10 @@ impl Tenant {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    pub(crate) fn serial(&self) -> u64 {
+        self.0.serial
     }
 
     pub(crate) fn sender(&self) -> Arc<dyn HttpSender> {
