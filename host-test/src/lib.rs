@@ -49,6 +49,8 @@
 #[expect(missing_docs, reason = "made from the WIT; not every generated item carries its comment")]
 pub mod bindings;
 pub mod catalog;
+#[doc(hidden)]
+pub mod census;
 pub mod connection;
 mod dynamic;
 pub mod egress;
