@@ -93,7 +93,7 @@ fn story() -> Vec<Step> {
 
 impl Demo {
     pub fn execute(&self, json: bool) -> Result<u8, Failure> {
-        let host = super::run::host(Limits::default())?;
+        let host = super::run::host(&Limits::default())?;
         let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::host(&error))?;
         runtime.block_on(play(&host, json))
     }

@@ -1,6 +1,8 @@
 //! The commands, one module each, and what they share: options, exit codes, output.
 
+mod bench;
 mod bulk;
+mod code_cache;
 mod component;
 mod demo;
 mod docs;
@@ -56,6 +58,7 @@ enum Command {
     Functions(functions::Functions),
     Simulate(simulate::Simulate),
     Component(component::Component),
+    Bench(bench::Bench),
     Docs(docs::Docs),
     Completions(Completions),
 }
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Bulk(bulk) => bulk.execute(cli.json),
         Command::Functions(functions) => functions.execute(cli.json),
         Command::Component(component) => component.execute(cli.json),
+        Command::Bench(bench) => bench.execute(cli.json),
         Command::Docs(docs) => docs.execute(),
         Command::Completions(completions) => completions.execute(),
     };

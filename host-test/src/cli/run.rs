@@ -12,7 +12,7 @@ use memberspot_host::{ApiKey, Connection, Host, HostError, Limits, Outcome, Tena
 use serde_json::Value;
 
 use super::output::{self, BOLD, ERROR, Failure, HINT, one_line};
-use super::{HOST, PERMANENT, SUCCESS, TRANSIENT, set, simulate};
+use super::{HOST, PERMANENT, SUCCESS, TRANSIENT, code_cache, set, simulate};
 
 /// Call a function of the connector.
 #[derive(Debug, Args)]
@@ -93,7 +93,7 @@ fn read_key(path: &Path) -> Result<ApiKey, Failure> {
 impl Run {
     pub fn execute(&self, json: bool) -> Result<u8, Failure> {
         let mut connection = self.connection.connection()?;
-        let host = host(limits(&connection))?;
+        let host = host(&limits(&connection))?;
         // Names first, input second: of two mistakes, the first one is told.
         let function = host.function(&self.function).map_err(failure)?;
         let input = set::apply(function, self.read_input()?, &self.set)?;
@@ -138,8 +138,9 @@ impl Run {
 }
 
 /// The host of the command line. Who types the address may reach it, wherever it is.
-pub fn host(limits: Limits) -> Result<Host, Failure> {
-    Host::builder().limits(limits).allow_all_internal().build().map_err(|error| Failure::host(&error))
+pub fn host(limits: &Limits) -> Result<Host, Failure> {
+    let builder = || Host::builder().limits(limits.clone()).allow_all_internal();
+    code_cache::build(builder).map_err(|error| Failure::host(&error))
 }
 
 /// The one account of the command line.

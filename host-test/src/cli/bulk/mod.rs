@@ -107,7 +107,7 @@ impl Bulk {
             connection = connection.deadline_ms(DEADLINE);
         }
         let limits = run::limits(&connection);
-        let host = run::host(limits)?;
+        let host = run::host(&limits)?;
         let operations = operations::of(&host)?;
         let rows = self.rows(&operations)?;
 
