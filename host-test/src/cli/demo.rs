@@ -112,7 +112,10 @@ async fn play(host: &Host, as_json: bool) -> Result<u8, Failure> {
         let connection = Connection::new(KEY).base_url(simulator.origin());
         let connection = if let Some(scopes) = step.scopes { connection.scopes(scopes) } else { connection };
         simulator.clear_journal();
-        let outcome = host.call(&super::run::tenant(host, connection), step.function, &step.input).await.map_err(|error| Failure::host(&error))?;
+        let outcome = host
+            .call(&super::run::tenant(host, connection), step.function, &step.input)
+            .await
+            .map_err(|error| Failure::host(&error))?;
         let scene = Scene::new(index + 1, step, outcome, &simulator);
         surprises += usize::from(!scene.as_expected);
         if as_json {

@@ -85,9 +85,7 @@ pub fn require_public(address: IpAddr) -> Result<(), NotPublic> {
         IpAddr::V6(v6) if PUBLIC_V6.contains(&v6) => {
             SPECIAL_V6.iter().find(|(net, _)| net.contains(&v6)).map(|(_, kind)| *kind)
         }
-        IpAddr::V6(v6) => {
-            Some(OUTSIDE_V6.iter().find(|(net, _)| net.contains(&v6)).map_or("reserved", |(_, kind)| *kind))
-        }
+        IpAddr::V6(v6) => Some(OUTSIDE_V6.iter().find(|(net, _)| net.contains(&v6)).map_or("reserved", |(_, kind)| *kind)),
     };
     kind.map_or(Ok(()), |kind| Err(NotPublic { address, kind }))
 }

@@ -58,10 +58,9 @@ impl fmt::Display for Refusal {
                     (_, None) => write!(f, "this tenant's base URL is no http:// or https:// address"),
                 }
             }
-            Self::Internal { origin } => write!(
-                f,
-                "{origin} is not on the public internet; HostBuilder::allow_internal(\"{origin}\") would allow it"
-            ),
+            Self::Internal { origin } => {
+                write!(f, "{origin} is not on the public internet; HostBuilder::allow_internal(\"{origin}\") would allow it")
+            }
         }
     }
 }
@@ -169,7 +168,7 @@ mod tests {
 
     #[test]
     fn only_the_configured_origin_is_permitted() {
-                for (base, url, permitted) in [
+        for (base, url, permitted) in [
             ("https://api.memberspot.de", "https://api.memberspot.de/v1/offers", true),
             ("https://api.memberspot.de", "https://API.memberspot.de:443/v1/offers", true),
             ("https://api.memberspot.de/", "https://api.memberspot.de/api-auth", true),

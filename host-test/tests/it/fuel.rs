@@ -110,7 +110,8 @@ fn what_is_compared_is_what_was_written() {
     let costs = |fuel, calls| [Cost { name: "a.b (way)".to_owned(), fuel, calls }];
     let file = table(&costs(1000, 7));
     assert!(file.ends_with("| a.b (way) | 100.0 | 7 |\n"), "{file}");
-    for (fuel, calls, same) in [(1000, 7, true), (1050, 7, true), (950, 7, true), (1051, 7, false), (949, 7, false), (1000, 8, false)]
+    for (fuel, calls, same) in
+        [(1000, 7, true), (1050, 7, true), (950, 7, true), (1051, 7, false), (949, 7, false), (1000, 8, false)]
     {
         assert_eq!(differences(&kept(&file), &costs(fuel, calls)).is_empty(), same, "{fuel}, {calls}");
     }

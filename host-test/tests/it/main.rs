@@ -18,6 +18,7 @@ mod precompiled;
 mod refusals;
 mod retries;
 mod secrets;
+mod speed;
 mod stage;
 mod story;
 mod tenants;

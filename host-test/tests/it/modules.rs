@@ -249,7 +249,10 @@ async fn a_module_does_what_its_function_does() {
 async fn mistakes_are_explained() {
     let connection = Connection::new("");
     let message = async |id: &str, input: &str| {
-        let outcome = host().call(&host().tenant("t", connection.clone()), "run-module", &json!({"id": id, "inputJson": input})).await.unwrap();
+        let outcome = host()
+            .call(&host().tenant("t", connection.clone()), "run-module", &json!({"id": id, "inputJson": input}))
+            .await
+            .unwrap();
         let Outcome::Failure(error) = outcome else { panic!("{id} {input} was taken") };
         error.to_json()["val"]["message"].as_str().unwrap().to_owned()
     };

@@ -87,7 +87,12 @@ async fn the_key_goes_nowhere_else() {
         StatusCode::TEMPORARY_REDIRECT,
         &format!("{}/v1/offers", elsewhere.origin()),
     )));
-    let outcome = host().call(&host().tenant("canary", connection.clone()), "list-offers", &json!({})).await.unwrap().into_json().unwrap_err();
+    let outcome = host()
+        .call(&host().tenant("canary", connection.clone()), "list-offers", &json!({}))
+        .await
+        .unwrap()
+        .into_json()
+        .unwrap_err();
     assert_eq!(outcome["val"]["code"], "invalidResponse");
     for path in [
         format!("{}/v1/offers", elsewhere.origin()),
@@ -96,7 +101,12 @@ async fn the_key_goes_nowhere_else() {
         format!("\\\\{}\\v1", elsewhere.address()),
     ] {
         let input = json!({"method": "get", "path": path, "headers": []});
-        let outcome = host().call(&host().tenant("canary", connection.clone()), "call-api", &input).await.unwrap().into_json().unwrap_err();
+        let outcome = host()
+            .call(&host().tenant("canary", connection.clone()), "call-api", &input)
+            .await
+            .unwrap()
+            .into_json()
+            .unwrap_err();
         assert_eq!(outcome["val"]["code"], "invalidInput");
     }
     assert_eq!((home.journal().len(), elsewhere.journal().len()), (1, 0));

@@ -102,7 +102,9 @@ async fn too_much_traffic_ends_the_call() {
         let mut limits = Limits::default();
         set(&mut limits);
         let tenant = host().tenant_within("t", connection(&simulator), limits);
-        let operations: Vec<_> = (0..3).map(|_| json!({"tag": "revokeAccess", "val": {"email": "anna@example.com", "offerId": "offer-breath"}})).collect();
+        let operations: Vec<_> = (0..3)
+            .map(|_| json!({"tag": "revokeAccess", "val": {"email": "anna@example.com", "offerId": "offer-breath"}}))
+            .collect();
         let request = json!({"operations": operations, "stopOnError": false});
         let error = host().call(&tenant, "apply-operations", &request).await.unwrap_err();
         match error {
@@ -114,7 +116,8 @@ async fn too_much_traffic_ends_the_call() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tenant_has_so_many_calls_at_once_and_so_many_that_wait() {
-    let simulator = Simulator::in_memory(Options { rate_limit: None, clock: Clock::tokio(), ..Options::default() }, network()).unwrap();
+    let simulator =
+        Simulator::in_memory(Options { rate_limit: None, clock: Clock::tokio(), ..Options::default() }, network()).unwrap();
     simulator.inject(Injection::everywhere(Fault::Delay(Duration::from_secs(10))));
     let mut limits = Limits::default();
     (limits.calls, limits.waiting) = (2, 1);

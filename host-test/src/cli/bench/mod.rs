@@ -21,12 +21,17 @@ use self::server::Server;
 use super::output::{self, Failure};
 use super::{HOST, SUCCESS};
 
+/// How long each measurement takes. They take turns, and turns that are short meet the same disturbances.
+const SLICE: Duration = Duration::from_millis(100);
+
 /// Measure what calls cost, beside a client without a sandbox.
 #[derive(Debug, Args)]
-#[command(after_help = "All measurements of a run take turns, and what is shown is the median of the rounds: what disturbs the \
+#[command(
+    after_help = "All measurements of a run take turns, and what is shown is the median of the rounds: what disturbs the \
 machine disturbs all of them. Compare the numbers of one run; those of another run, or another machine, are others.
 
-The server is a process of its own on this machine, and its processor time is not counted. Calls are made from one thread.")]
+The server is a process of its own on this machine, and its processor time is not counted. Calls are made from one thread."
+)]
 pub struct Bench {
     /// Measure less: half a minute instead of several.
     #[arg(long)]
@@ -77,10 +82,10 @@ impl Bench {
             ([], false) => &[1, 8, 32, 128][..],
             (chosen, _) => chosen,
         };
-        let rounds = self.rounds.unwrap_or(if self.short { 3 } else { 7 });
+        let rounds = self.rounds.unwrap_or(if self.short { 8 } else { 15 });
         let extent = match self.calls {
             Some(calls) => Extent::Calls(calls),
-            None => Extent::Time(Duration::from_millis(if self.short { 250 } else { 500 })),
+            None => Extent::Time(SLICE),
         };
 
         let server = Server::start().map_err(system)?;
@@ -121,7 +126,17 @@ impl Bench {
         };
         let usage = server.usage().map_err(system)?;
         let server_ended = server.stop().map_err(system)?;
-        Ok(Report { debug: cfg!(debug_assertions), rounds, rows, instances, calls_to_host, sustained, made, server: usage, server_ended })
+        Ok(Report {
+            debug: cfg!(debug_assertions),
+            rounds,
+            rows,
+            instances,
+            calls_to_host,
+            sustained,
+            made,
+            server: usage,
+            server_ended,
+        })
     }
 
     fn instances(&self, runtime: &tokio::runtime::Runtime, callers: &Callers) -> Result<Instances, HostError> {
@@ -163,7 +178,14 @@ impl Bench {
             let (good, all) = runtime.block_on(load::sustain(callers, mode, PER_SECOND, Duration::from_secs(seconds)));
             *made += all;
             let after = load::time_wait(port);
-            sustained.push(Sustained { mode: mode.name(), seconds, good, made: all, time_wait_before: before, time_wait: after });
+            sustained.push(Sustained {
+                mode: mode.name(),
+                seconds,
+                good,
+                made: all,
+                time_wait_before: before,
+                time_wait: after,
+            });
         }
         sustained
     }

@@ -118,35 +118,39 @@ impl Report {
             && self.sustained.iter().all(|sustained| sustained.good == sustained.made)
     }
 
-    /// The speed as a share of the native one.
-    fn share(&self, row: &Row) -> f64 {
-        let native = |other: &&Row| {
-            other.mode == Mode::Native.name() && other.work == row.work && other.concurrency == row.concurrency
-        };
-        self.rows.iter().find(native).map_or(f64::NAN, |native| row.per_second / native.per_second)
+    /// The speed and the processor time, as shares of the native ones.
+    fn shares(&self, row: &Row) -> (f64, f64) {
+        let native =
+            |other: &&Row| other.mode == Mode::Native.name() && other.work == row.work && other.concurrency == row.concurrency;
+        let native = self.rows.iter().find(native);
+        let share = |of: fn(&Row) -> f64| native.map_or(f64::NAN, |native| of(row) / of(native));
+        (share(|row| row.per_second), share(|row| row.cpu_micros))
     }
 
     pub fn print(&self) -> io::Result<()> {
         output::stdout(|out| {
             if self.debug {
-                writeln!(out, "This is a debug build: the numbers say little. Use --profile bench or --release.\n")?;
+                writeln!(out, "This is a debug build: the numbers say little. Build with --release.\n")?;
             }
             let mut group = None;
             for row in &self.rows {
                 if group.replace((row.work, row.concurrency)) != Some((row.work, row.concurrency)) {
                     let Row { work, concurrency, .. } = row;
                     writeln!(out, "{BOLD}{work}, {concurrency} in flight{BOLD:#}")?;
-                    let [name, speed, share, noise, p50, p99, cpu, peak] =
-                        ["", "calls/s", "share", "noise", "p50 µs", "p99 µs", "CPU µs", "peak MB"];
-                    writeln!(out, "{DIM}  {name:<9} {speed:>8} {share:>6} {noise:>6} {p50:>8} {p99:>8} {cpu:>7} {peak:>8}{DIM:#}")?;
+                    let [name, speed, share, noise, p50, p99, cpu, times, peak] =
+                        ["", "calls/s", "share", "noise", "p50 µs", "p99 µs", "CPU µs", "times", "peak MB"];
+                    writeln!(
+                        out,
+                        "{DIM}  {name:<9} {speed:>8} {share:>6} {noise:>6} {p50:>8} {p99:>8} {cpu:>7} {times:>6} {peak:>8}{DIM:#}"
+                    )?;
                 }
                 let peak = row.peak_memory.map_or_else(|| "?".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1e6));
+                let (share, times) = self.shares(row);
                 writeln!(
                     out,
-                    "  {:<9} {:>8.0} {:>6.2} {:>5.0}% {:>8.0} {:>8.0} {:>7.1} {peak:>8}",
+                    "  {:<9} {:>8.0} {share:>6.2} {:>5.0}% {:>8.0} {:>8.0} {:>7.1} {times:>6.1} {peak:>8}",
                     row.mode,
                     row.per_second,
-                    self.share(row),
                     row.noise * 100.0,
                     row.p50_micros,
                     row.p99_micros,
@@ -173,7 +177,10 @@ impl Report {
             for Sustained { mode, seconds, good, made, time_wait_before, time_wait } in &self.sustained {
                 let shown = |count: &Option<u64>| count.map_or_else(|| "?".to_owned(), |count| count.to_string());
                 let (before, after) = (shown(time_wait_before), shown(time_wait));
-                writeln!(out, "  {mode:<9} {good} of {made} in {seconds} s, sockets in TIME_WAIT: {before} before, {after} after")?;
+                writeln!(
+                    out,
+                    "  {mode:<9} {good} of {made} in {seconds} s, sockets in TIME_WAIT: {before} before, {after} after"
+                )?;
             }
             let Usage { requests, connections, cpu_micros } = self.server;
             let each = cpu_micros as f64 / (requests as f64).max(1.0);
@@ -183,7 +190,12 @@ impl Report {
                 self.made
             )?;
             let noise = median(self.rows.iter().map(|row| row.noise).collect());
-            writeln!(out, "Noise: half of the {} rounds lie within {:.0}% of speed, in the middle row.", self.rounds, noise * 100.0)?;
+            writeln!(
+                out,
+                "Noise: half of the {} rounds lie within {:.0}% of speed, in the middle row.",
+                self.rounds,
+                noise * 100.0
+            )?;
             writeln!(out)?;
             Mode::ALL.iter().try_for_each(|mode| writeln!(out, "{DIM}{:<9} {}{DIM:#}", mode.name(), mode.description()))
         })
@@ -192,7 +204,8 @@ impl Report {
     /// The shares of the native speed, as bars, at 32 in flight where that was measured.
     pub fn svg(&self) -> String {
         const WIDTH: f64 = 460.0;
-        let concurrency = self.rows.iter().map(|row| row.concurrency).min_by_key(|in_flight| in_flight.abs_diff(32)).unwrap_or(0);
+        let concurrency =
+            self.rows.iter().map(|row| row.concurrency).min_by_key(|in_flight| in_flight.abs_diff(32)).unwrap_or(0);
         let mut body = String::new();
         let mut y = 24;
         for work in Work::ALL {
@@ -200,7 +213,7 @@ impl Report {
             let _ = writeln!(body, r#"<text class="head" x="0" y="{y}">{}, {concurrency} in flight</text>"#, work.name());
             y += 12;
             for row in rows {
-                let share = self.share(row);
+                let (share, _) = self.shares(row);
                 let length = (share * WIDTH).clamp(1.0, WIDTH * 1.2);
                 let class = if row.mode == Mode::Native.name() { "native" } else { "ours" };
                 let (text, end) = (y + 15, 80.0 + length + 6.0);

@@ -21,11 +21,11 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::stage::{self, KEY, Stage, host};
+pub use subjects::{Subject, subjects};
 use {
     faults::{Case, Late, Means, Play, cases},
     rules::{Course, Failure, Outcome, Plan, Run},
 };
-pub use subjects::{Subject, subjects};
 
 /// What came of a call.
 struct Seen {
