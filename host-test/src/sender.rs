@@ -9,8 +9,9 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response, Uri};
-use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
@@ -18,6 +19,7 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use rustls_platform_verifier::BuilderVerifierExt as _;
+use tokio::time::{Sleep, sleep};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use crate::egress::{NotPublic, require_public};
@@ -59,8 +61,8 @@ const IDLE: Duration = Duration::from_secs(4);
 const MOST_IDLE: usize = 64;
 /// How long it may take to connect. The component cannot tell connecting from waiting, and gives both 30 seconds.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long a request without options waits for its answer to begin.
-const FIRST_BYTE: Duration = Duration::from_mins(10);
+/// How long a request without options waits for its answer to begin, or to go on.
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
 /// Which addresses a sender dials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,12 +118,13 @@ impl HttpSender for PooledSender {
         }
         // What the connection speaks is not the component's matter, and a request for HTTP/1.0 would close it.
         *request.version_mut() = http::Version::HTTP_11;
-        let first_byte = options.and_then(|options| options.first_byte_timeout).unwrap_or(FIRST_BYTE);
+        let first_byte = options.and_then(|options| options.first_byte_timeout).unwrap_or(LONGEST_WAIT);
+        let between_bytes = options.and_then(|options| options.between_bytes_timeout).unwrap_or(LONGEST_WAIT);
         let response = self.client.request(request);
         Box::pin(async move {
             let response = tokio::time::timeout(first_byte, response).await;
             let response = response.map_err(|_| Error::ConnectionReadTimeout)?.map_err(|error| reported(&error))?;
-            let response = response.map(|body| WasiBody::new(body.map_err(Error::from)));
+            let response = response.map(|body| timed(body, between_bytes));
             // The pool drives its connections itself.
             Ok((response, Box::pin(ready(Ok(()))) as Pin<Box<_>>))
         })
@@ -190,10 +193,10 @@ fn permitted(found: Vec<SocketAddr>, reach: Reach) -> Result<Vec<SocketAddr>, No
 /// The error of the client in the words of `wasi:http`.
 fn reported(error: &legacy::Error) -> Error {
     let causes = || std::iter::successors(Some(error as &(dyn StdError + 'static)), |cause| deeper(*cause));
-    if causes().any(|cause| cause.is::<NotPublic>()) {
+    if causes().any(<dyn StdError>::is::<NotPublic>) {
         return Error::DestinationIpProhibited;
     }
-    if causes().any(|cause| cause.is::<Unresolved>()) {
+    if causes().any(<dyn StdError>::is::<Unresolved>) {
         return Error::DnsError { rcode: None, info_code: None };
     }
     if let Some(problem) = causes().find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
@@ -216,11 +219,53 @@ fn reported(error: &legacy::Error) -> Error {
     if let Some(Error::HttpRequestBodySize(size)) = causes().find_map(|cause| cause.downcast_ref::<Error>()) {
         return Error::HttpRequestBodySize(*size);
     }
-    // Whatever else goes wrong on a connection says nothing about what became of the request.
-    match causes().find_map(|cause| cause.downcast_ref::<hyper::Error>()) {
-        Some(problem) if problem.is_timeout() => Error::HttpResponseTimeout,
-        Some(problem) if problem.is_incomplete_message() => Error::HttpResponseIncomplete,
-        _ => Error::HttpProtocolError,
+    causes().find_map(|cause| cause.downcast_ref()).map_or(Error::HttpProtocolError, broken)
+}
+
+/// What went wrong on a connection: it says nothing about what became of the request.
+pub(crate) fn broken(problem: &hyper::Error) -> Error {
+    if problem.is_timeout() {
+        Error::HttpResponseTimeout
+    } else if problem.is_incomplete_message() {
+        Error::HttpResponseIncomplete
+    } else {
+        Error::HttpProtocolError
+    }
+}
+
+/// A body that fails when nothing of it comes for too long.
+pub(crate) fn timed(body: Incoming, longest_gap: Duration) -> WasiBody {
+    WasiBody::new(Timed { body, longest_gap, gap: None })
+}
+
+/// See [`timed`].
+struct Timed {
+    body: Incoming,
+    longest_gap: Duration,
+    /// The wait that is under way.
+    gap: Option<Pin<Box<Sleep>>>,
+}
+
+impl Body for Timed {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.gap = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
+        }
+        let longest_gap = self.longest_gap;
+        let gap = self.gap.get_or_insert_with(|| Box::pin(sleep(longest_gap)));
+        gap.as_mut().poll(cx).map(|()| Some(Err(Error::ConnectionReadTimeout)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

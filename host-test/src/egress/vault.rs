@@ -6,11 +6,13 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::body::{Body, Frame, SizeHint};
 use memchr::memmem::Finder;
+use tokio::time::{Sleep, sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 use zeroize::Zeroizing;
 
@@ -70,7 +72,7 @@ impl Vault {
                 *value = HeaderValue::from_maybe_shared(text.freeze()).unwrap_or(HeaderValue::from_static(""));
             }
         }
-        WasiBody::new(Locked { body, secrets, held: BytesMut::new(), ended: None })
+        WasiBody::new(Locked { body, secrets, held: BytesMut::new(), until: None, ended: None })
     }
 
     /// How an answer may spell the key, each with as long a replacement: verbatim, and escaped as in JSON.
@@ -136,13 +138,19 @@ fn undecided(text: &[u8], secrets: &[Secret]) -> usize {
     secrets.iter().map(begins).max().unwrap_or(0)
 }
 
+/// How long the possible beginning of a key is held back: little beside the seconds after which the component takes a body
+/// for broken. A server that sends a key in pieces so far apart does it on purpose, and could spell it as it likes.
+const LONGEST_HOLD: Duration = Duration::from_millis(10);
+
 /// A body without the secrets. What may be the beginning of one is held back until it is known.
 struct Locked {
     body: WasiBody,
     secrets: Vec<Secret>,
     held: BytesMut,
+    /// How long it is held.
+    until: Option<Pin<Box<Sleep>>>,
     /// How the body ended, while something is held.
-    ended: Option<Option<Result<Frame<Bytes>, Error>>>,
+    ended: Option<Result<(), Error>>,
 }
 
 impl Locked {
@@ -168,10 +176,19 @@ impl Body for Locked {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
         if let Some(ended) = this.ended.take() {
-            return Poll::Ready(ended);
+            return Poll::Ready(ended.err().map(Err));
         }
         loop {
-            let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+            let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
+                if this.held.is_empty() {
+                    return Poll::Pending;
+                }
+                ready!(this.until.get_or_insert_with(|| Box::pin(sleep(LONGEST_HOLD))).as_mut().poll(cx));
+                this.until = None;
+                return Poll::Ready(Some(Ok(Frame::data(this.held.split().freeze()))));
+            };
+            this.until = None;
+            let end = match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(piece) => {
                         let piece = this.pass(piece);
@@ -183,12 +200,13 @@ impl Body for Locked {
                     // Trailers: nobody needs them, and they may hold anything.
                     Err(_) => continue,
                 },
-                end => end,
+                Some(Err(error)) => Err(error),
+                None => Ok(()),
             };
             if this.held.is_empty() {
-                return Poll::Ready(frame);
+                return Poll::Ready(end.err().map(Err));
             }
-            this.ended = Some(frame);
+            this.ended = Some(end);
             let rest = std::mem::take(&mut this.held).freeze();
             return Poll::Ready(Some(Ok(Frame::data(rest))));
         }

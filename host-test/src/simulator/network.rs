@@ -9,24 +9,21 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
 use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::faults::ConnectFault;
 use super::server::Shared;
 use super::stream::MemoryStream;
-use crate::sender::{Exchange, HttpSender};
+use crate::sender::{Exchange, HttpSender, broken, timed};
 
 /// The most connections that wait for a simulator to take them.
 const BACKLOG: usize = 128;
@@ -174,44 +171,9 @@ async fn exchange(network: Network, mut request: Request<WasiBody>, options: Req
         })
         .await
     };
-    let response = response.map_err(|_| Error::ConnectionReadTimeout)??;
+    let response = response.map_err(|_| Error::ConnectionReadTimeout)?.map_err(|error| broken(&error))?;
     let longest_gap = options.between_bytes_timeout.unwrap_or(LONGEST_WAIT);
-    let response = response.map(|body| Timed { body, longest_gap, gap: None }.boxed_unsync());
-    let rest = async move { if open { connection.await.map_err(read_error) } else { Ok(()) } };
+    let response = response.map(|body| timed(body, longest_gap));
+    let rest = async move { if open { connection.await.map_err(Error::from) } else { Ok(()) } };
     Ok((response, Box::pin(rest)))
-}
-
-fn read_error(error: hyper::Error) -> Error {
-    if error.is_timeout() { Error::HttpResponseTimeout } else { Error::Hyper(error) }
-}
-
-/// The body of an answer, which fails when nothing of it comes for too long.
-struct Timed {
-    body: Incoming,
-    longest_gap: Duration,
-    /// The wait that is under way.
-    gap: Option<Pin<Box<Sleep>>>,
-}
-
-impl Body for Timed {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            self.gap = None;
-            return Poll::Ready(frame.map(|frame| frame.map_err(read_error)));
-        }
-        let longest_gap = self.longest_gap;
-        let gap = self.gap.get_or_insert_with(|| Box::pin(sleep(longest_gap)));
-        gap.as_mut().poll(cx).map(|()| Some(Err(Error::ConnectionReadTimeout)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

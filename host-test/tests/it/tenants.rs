@@ -1,7 +1,6 @@
 //! What a platform relies on that runs many accounts in one process: keys stay outside, nobody reaches what is internal, and
 //! a call that takes too much of something ends.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -96,19 +95,17 @@ async fn too_much_traffic_ends_the_call() {
     let simulator = simulator().await;
     for (set, expected) in [
         (&(|limits: &mut Limits| limits.requests = 1) as &dyn Fn(&mut Limits), "requests"),
-        (&|limits| limits.received = 300, "bytes received"),
+        (&|limits| limits.received = 100, "bytes received"),
         (&|limits| limits.sent = 10, "bytes sent"),
     ] {
         let mut limits = Limits::default();
         set(&mut limits);
         let tenant = host().tenant_within("t", connection(&simulator), limits);
-        let operations: Vec<_> = (0..3)
-            .map(|_| json!({"tag": "revokeAccess", "val": {"email": "anna@example.com", "offerId": "offer-breath"}}))
-            .collect();
+        let operation = |email: &str| json!({"tag": "grantAccess", "val": {"email": email, "offerId": "offer-breath"}});
+        let operations = ["ada@example.com", "anna@example.com", "bea@example.com"].map(operation);
         let request = json!({"operations": operations, "stopOnError": false});
-        let error = host().call(&tenant, "apply-operations", &request).await.unwrap_err();
-        match error {
-            HostError::OutOfTraffic { of, .. } => assert_eq!(of.to_string(), expected),
+        match host().call(&tenant, "apply-operations", &request).await {
+            Err(HostError::OutOfTraffic { of, .. }) => assert_eq!(of.to_string(), expected),
             other => panic!("{expected}: {other:?}"),
         }
     }
@@ -143,14 +140,11 @@ async fn a_tenant_has_so_many_calls_at_once_and_so_many_that_wait() {
 }
 
 #[tokio::test]
-async fn no_two_calls_see_the_same_stand_in() {
+async fn an_answer_that_quotes_the_key_does_not_bring_it_in() {
     let stage = Stage::new().await;
-    // The server quotes what it was sent; the component would pass it on if it were not redacted.
-    let mut seen = BTreeSet::new();
-    for _ in 0..2 {
-        let input = json!({"method": "get", "path": "/v1/offers", "headers": [{"name": "x-own", "value": "1"}]});
-        stage.simulator.inject(Injection::everywhere(Fault::Echo));
-        seen.insert(stage.call("call-api", input).await.unwrap().to_string());
-    }
-    assert!(seen.iter().all(|answer| !answer.contains(KEY)), "{seen:?}");
+    stage.simulator.inject(Injection::everywhere(Fault::Echo));
+    let input = json!({"method": "get", "path": "/v1/offers", "headers": []});
+    let failure = stage.call("call-api", input).await.unwrap_err();
+    assert!(failure.details.contains(&"x-api-key: [redacted]".to_owned()), "{failure:?}");
+    assert_eq!(stage.request().api_key(), Some(KEY));
 }
