@@ -48,7 +48,7 @@ fn folder() -> Option<PathBuf> {
     let found = fs::symlink_metadata(&folder).ok()?;
     // Who this process is, as far as files are concerned. Linux alone has this file; elsewhere nothing is kept.
     let me = fs::metadata("/proc/self").ok()?.uid();
-    (found.is_dir() && found.uid() == me && found.mode() & 0o077 == 0).then_some(folder)
+    (found.is_dir() && found.uid() == me && found.mode() & 0o777 == 0o700).then_some(folder)
 }
 
 #[cfg(not(unix))]

@@ -52,7 +52,7 @@ fn cost(subject: &Subject, census: &Census) -> Cost {
     let fuel = virtual_time(async {
         let stage = Stage::in_memory(Options { clock: Clock::tokio(), rate_limit: None, ..Options::default() });
         let tenant = host().tenant("test", stage.connection.clone());
-        census.take();
+        drop(census.take());
         let (outcome, fuel) = host().fuel_of(&tenant, subject.function, &subject.input).await.expect("an answer");
         assert!(outcome.into_json().is_ok(), "{}", subject.name());
         fuel

@@ -332,12 +332,12 @@ pub async fn sustain(callers: &Rc<Callers>, mode: Mode, per_second: u64, time: D
                 let callers = callers.clone();
                 calls.push(tokio::task::spawn_local(async move { callers.call(mode, Work::Grant).await.is_ok() }));
             }
-            let made = calls.len() as u64;
+            let all = calls.len() as u64;
             let mut good = 0;
             for call in calls {
                 good += u64::from(call.await.unwrap_or(false));
             }
-            (good, made)
+            (good, all)
         })
         .await;
     local.await;

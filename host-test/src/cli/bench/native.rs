@@ -42,7 +42,7 @@ impl Native {
             email,
             firstname: first_name.as_deref(),
             name: last_name.as_deref(),
-            grant_offer: offer_id,
+            offer: offer_id,
             order_id: order_id.as_deref(),
         };
         let answer = self.exchange(Method::POST, "/v1/users/grant-user-offer-by-mail", serde_json::to_vec(&body)?).await?;
@@ -81,7 +81,8 @@ struct Grant<'a> {
     firstname: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
-    grant_offer: &'a str,
+    #[serde(rename = "grantOffer")]
+    offer: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     order_id: Option<&'a str>,
 }
