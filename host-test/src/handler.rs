@@ -19,6 +19,7 @@ type Results = (Result<Resource<HostFutureIncomingResponse>, ErrorCode>,);
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let mut interface = linker.instance("wasi:http/outgoing-handler@0.2.12")?;
     interface.func_wrap("handle", |mut store: StoreContextMut<'_, State>, (request, options): Parameters| {
+        let _span = tracing::trace_span!("wit-bindgen import", module = "outgoing-handler", function = "handle").entered();
         let mut http = store.data_mut().http();
         let left_behind = options.as_ref().map(|options| Resource::<RequestOptions>::new_own(options.rep()));
         let response = http.handle(request, options);

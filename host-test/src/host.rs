@@ -1,6 +1,8 @@
 //! The engine with the component compiled in it, and the calls.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,8 +11,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
-use wasmtime::component::{Component, HasData, Instance, InstancePre, Linker, ResourceTable, ResourceTableError, Val};
-use wasmtime::{Config, Engine, PoolingAllocationConfig, Store, UpdateDeadline};
+use wasmtime::component::{
+    Component, ComponentNamedList, HasData, Instance, InstancePre, Lift, Linker, Lower, ResourceTable, ResourceTableError, Val,
+};
+use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig, Store, UpdateDeadline};
 use wasmtime_wasi::p2::bindings as wasi;
 use wasmtime_wasi::{HostMonotonicClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -20,14 +24,16 @@ use crate::bindings::Connector;
 use crate::connection::API_KEY;
 use crate::dynamic::{self, Function, Outcome};
 use crate::egress::{Egress, Excess, Refusal, Traffic, Vault};
+use crate::isolation::{Kept, MOST_KEPT_MEMORY};
 use crate::json::JsonError;
 use crate::keys::{ApiKey, KeyError, KeyStore};
 use crate::limits::{ITEMS, Meter, TABLE_ELEMENTS, Ticker};
 use crate::observe::{Observer, Told};
+use crate::precompiled::{self, PrecompiledError};
 use crate::rate::{Buckets, KeyId, Rate, RateLimiter};
 use crate::sender::{HttpSender, PooledSender, Reach};
-use crate::turns::{InTurn, Place, Places, Tenants, Yielded};
-use crate::{COMPONENT, Connection, Limits, Metrics, Origin, Tenant};
+use crate::turns::{InTurn, Place, Tenants, Yielded};
+use crate::{COMPONENT, Connection, Isolation, Limits, Metrics, Origin, Tenant};
 
 /// Why a call could not be made, or did not come to an end. What the component itself answers, errors included, is not
 /// one of these.
@@ -40,6 +46,9 @@ pub enum HostError {
     /// The bytes are not a component, or one that imports what this host does not give.
     #[error("the component cannot be loaded")]
     Load(#[source] wasmtime::Error),
+    /// The precompiled component cannot be used.
+    #[error("the precompiled component cannot be used")]
+    Precompiled(#[source] PrecompiledError),
     /// The component exports no function of this name.
     #[error("there is no function `{name}`{}", did_you_mean(nearest.as_deref()))]
     UnknownFunction {
@@ -144,6 +153,7 @@ impl HostError {
         match self {
             Self::Engine(_) => "engine",
             Self::Load(_) => "load",
+            Self::Precompiled(_) => "precompiled",
             Self::UnknownFunction { .. } => "unknownFunction",
             Self::AmbiguousFunction { .. } => "ambiguousFunction",
             Self::Input { .. } => "input",
@@ -170,8 +180,9 @@ fn did_you_mean(nearest: Option<&str>) -> String {
 
 /// The connector, compiled and ready. One for each process: cheap to clone, all clones share one engine.
 ///
-/// Each call runs in an instance of its own, which ends with it: calls share no memory, and may run at the same time. To
-/// drop the future of a call ends the call; requests that it had sent may have taken effect.
+/// Each call runs in an instance of its own, which ends with it: calls share no memory, and may run at the same time.
+/// [`Isolation`](crate::Isolation) says how that can be had otherwise. To drop the future of a call ends the call; requests
+/// that it had sent may have taken effect.
 /// Calls run on tokio, with its timers and I/O enabled. The component's clock is tokio's: where tokio's time is paused,
 /// so is the component's.
 #[derive(Clone)]
@@ -185,7 +196,8 @@ struct Inner {
     keys: Option<Arc<dyn KeyStore>>,
     internal: Internal,
     ticker: Ticker,
-    places: Option<Places>,
+    kept: Arc<Kept<Live>>,
+    fuel: bool,
     tenants: Tenants,
     rate_limiter: Option<Arc<dyn RateLimiter>>,
     observer: Arc<Observer>,
@@ -199,13 +211,16 @@ enum Internal {
 
 /// Settings of a [`Host`].
 #[must_use]
+#[derive(Clone)]
 pub struct HostBuilder {
     limits: Limits,
     sender: Option<Arc<dyn HttpSender>>,
     keys: Option<Arc<dyn KeyStore>>,
     internal: BTreeSet<String>,
     all_internal: bool,
-    component: Vec<u8>,
+    component: Cow<'static, [u8]>,
+    precompiled: Option<PathBuf>,
+    fuel: bool,
     pool: Option<u32>,
     rate_limiter: Option<Arc<dyn RateLimiter>>,
     audit: Option<Arc<dyn AuditSink>>,
@@ -248,7 +263,30 @@ impl HostBuilder {
 
     /// Another component than the embedded one. It is given the same few interfaces of WASI.
     pub fn component(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.component = bytes.into();
+        self.component = Cow::Owned(bytes.into());
+        self
+    }
+
+    /// The machine code of the component from a file that [`precompile`](Self::precompile) has filled, instead of compiling
+    /// it: a matter of milliseconds. [`build`](Self::build) fails when the code was made from another component, by another
+    /// version of the engine, for another processor or with other settings, and when the file is damaged or others than
+    /// its owner can write to it.
+    ///
+    /// # Safety
+    ///
+    /// The file is machine code, which this process executes outside of any sandbox. Whether it is the code that was
+    /// compiled from the component, and not somebody else's that says so, cannot be seen. The caller vouches for it: nobody
+    /// but who is trusted with this process can have written the file.
+    #[allow(unsafe_code, reason = "the caller has to vouch for what is executed")]
+    pub unsafe fn precompiled(mut self, file: impl Into<PathBuf>) -> Self {
+        self.precompiled = Some(file.into());
+        self
+    }
+
+    /// Counts the work of instances, which costs a fifth of the speed: for tests that hold how much there is.
+    #[doc(hidden)]
+    pub fn fuel(mut self) -> Self {
+        self.fuel = true;
         self
     }
 
@@ -296,13 +334,11 @@ impl HostBuilder {
     ///
     /// When the engine does not start or the component cannot be loaded.
     pub fn build(self) -> Result<Host, HostError> {
-        let mut config = Config::new();
-        config.epoch_interruption(true);
-        if let Some(calls) = self.pool {
-            config.allocation_strategy(pool(calls, &self.limits));
-        }
-        let engine = Engine::new(&config).map_err(HostError::Engine)?;
-        let component = Component::from_binary(&engine, &self.component).map_err(HostError::Load)?;
+        let engine = self.engine()?;
+        let component = match &self.precompiled {
+            Some(file) => precompiled::load(&engine, &self.component, file).map_err(HostError::Precompiled)?,
+            None => Component::from_binary(&engine, &self.component).map_err(HostError::Load)?,
+        };
         let pre = linker(&engine).and_then(|linker| linker.instantiate_pre(&component)).map_err(HostError::Load)?;
         let origin = |text: String| Origin::parse(&text).ok_or(HostError::NoOrigin { text });
         let internal = self.internal.into_iter().map(origin).collect::<Result<_, _>>()?;
@@ -314,11 +350,41 @@ impl HostBuilder {
             keys: self.keys,
             internal: if self.all_internal { Internal::All } else { Internal::These(internal) },
             ticker: Ticker::start(&engine).map_err(|error| HostError::Engine(error.into()))?,
-            places: self.pool.map(|calls| Places::new(calls as usize)),
+            kept: Arc::new(Kept::new(self.pool)),
+            fuel: self.fuel,
             tenants: Tenants::default(),
             rate_limiter: self.rate_limiter,
             observer: Arc::new(Observer::new(self.audit, self.audit_required, self.metrics)),
         })))
+    }
+
+    /// Compiles the component for [`precompiled`](Self::precompiled), with these settings and for this machine's processor.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not start or the component cannot be compiled.
+    pub fn precompile(&self) -> Result<Vec<u8>, HostError> {
+        precompiled::compile(&self.engine()?, &self.component).map_err(HostError::Load)
+    }
+
+    /// What tells the code that [`precompile`](Self::precompile) makes from that of other components, engines and settings:
+    /// a part of a file's name.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not start.
+    pub fn precompiled_name(&self) -> Result<String, HostError> {
+        Ok(precompiled::name(&self.engine()?, &self.component))
+    }
+
+    fn engine(&self) -> Result<Engine, HostError> {
+        let mut config = Config::new();
+        config.epoch_interruption(true);
+        config.consume_fuel(self.fuel);
+        if let Some(calls) = self.pool {
+            config.allocation_strategy(pool(calls, &self.limits));
+        }
+        Engine::new(&config).map_err(HostError::Engine)
     }
 }
 
@@ -340,7 +406,9 @@ impl Host {
             keys: None,
             internal: BTreeSet::new(),
             all_internal: false,
-            component: COMPONENT.to_vec(),
+            component: Cow::Borrowed(COMPONENT),
+            precompiled: None,
+            fuel: false,
             pool: None,
             rate_limiter: Some(Arc::new(Buckets::default())),
             audit: None,
@@ -406,36 +474,47 @@ impl Host {
     /// When the function is not known, the input does not fit it, or the call does not come to an end. A function that
     /// fails is no error here: see [`Outcome::Failure`].
     pub async fn call(&self, tenant: &Tenant, function: &str, input: &Value) -> Result<Outcome, HostError> {
-        let function = self.function(function);
-        let ongoing = self.0.observer.begin(tenant, function.as_ref().ok().copied()).await?;
-        let traffic = Arc::new(Traffic::of(ongoing.call(), tenant.limits()));
-        let work = async { self.call_within(tenant, &traffic, function?, input).await };
-        ongoing.observe(&traffic, work, Told::of_answer).await
+        self.call_in(&mut Seat::of(self, tenant), function, input).await
     }
 
-    async fn call_within(
-        &self,
-        tenant: &Tenant,
-        traffic: &Arc<Traffic>,
-        function: &Function,
-        input: &Value,
-    ) -> Result<Outcome, HostError> {
-        let arguments = function.arguments(input)?;
-        let mut results = vec![Val::Bool(false); function.ty().results().len()];
-        self.run(tenant, traffic, async |store, instance| {
-            // The index comes from the component that the instance was made of.
-            let exported = instance
-                .get_func(&mut *store, function.index)
-                .ok_or_else(|| HostError::Instantiate(wasmtime::format_err!("the export {} is gone", function.name())))?;
-            exported.call_async(store, &arguments, &mut results).await.map_err(HostError::Trap)
-        })
-        .await?;
-        let outcome = dynamic::outcome(results);
-        match traffic.refusal() {
-            // The component knows that it was refused, but not by what.
-            Some(refusal) if outcome.is_due_to(&refusal) => Err(HostError::Refused(refusal)),
-            _ => Ok(outcome),
-        }
+    /// Calls a function by its name, with the types of the [`bindings`](crate::bindings): a list of its parameters, and a list
+    /// of the one thing that it returns. Unlike [`with`](Self::with), it makes nothing ready but this function, and follows
+    /// the tenant's [`Isolation`](crate::Isolation).
+    ///
+    /// ```no_run
+    /// # use memberspot_host::bindings::exports::memberspot::connector::{offers::Offer, types::Error};
+    /// # async fn example(host: memberspot_host::Host, school: memberspot_host::Tenant) -> Result<(), memberspot_host::HostError> {
+    /// let (offers,): (Result<Vec<Offer>, Error>,) = host.typed(&school, "list-offers", ()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the function is not known or has other types, or the call does not come to an end.
+    pub async fn typed<P, R>(&self, tenant: &Tenant, function: &str, parameters: P) -> Result<R, HostError>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        self.typed_in(&mut Seat::of(self, tenant), function, parameters).await
+    }
+
+    /// Calls functions one after the other, all in one instance of their own.
+    ///
+    /// ```no_run
+    /// # async fn example(host: memberspot_host::Host, school: memberspot_host::Tenant) -> Result<(), memberspot_host::HostError> {
+    /// let mut batch = host.batch(&school);
+    /// for email in ["ada@example.com", "ben@example.com"] {
+    ///     let input = serde_json::json!({"email": email, "offerId": "o1"});
+    ///     println!("{:?}", batch.call("grant-access", &input).await?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn batch<'a>(&'a self, tenant: &'a Tenant) -> Batch<'a> {
+        Batch(Seat { isolation: Isolation::Reuse { calls: u32::MAX }, alone: true, ..Seat::of(self, tenant) })
     }
 
     /// Calls functions through the typed [`bindings`](crate::bindings), all in one new instance.
@@ -448,50 +527,185 @@ impl Host {
         tenant: &Tenant,
         work: impl AsyncFnOnce(&Connector, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, HostError> {
-        let ongoing = self.0.observer.begin(tenant, None).await?;
-        let traffic = Arc::new(Traffic::of(ongoing.call(), tenant.limits()));
-        let work = self.run(tenant, &traffic, async |store, instance| {
-            let connector = Connector::new(&mut *store, &instance).map_err(HostError::Load)?;
-            work(&connector, store).await.map_err(HostError::Trap)
-        });
-        ongoing.observe(&traffic, work, Told::of_work).await
+        // Whether a call within it trapped is known to the caller alone, so the instance is not kept.
+        let mut seat = Seat { isolation: Isolation::Fresh, ..Seat::of(self, tenant) };
+        self.observed(tenant, None, Told::of_work, async |traffic| {
+            seat.run(traffic, async |store, instance| {
+                let connector = Connector::new(&mut *store, &instance).map_err(HostError::Load)?;
+                work(&connector, store).await.map_err(HostError::Trap)
+            })
+            .await
+        })
+        .await
     }
 
-    /// Makes an instance for this tenant and works with it, within the limits.
-    async fn run<T>(
+    /// The work that a call makes for the component, in the engine's units: with [`HostBuilder::fuel`] alone.
+    #[doc(hidden)]
+    pub async fn fuel_of(&self, tenant: &Tenant, function: &str, input: &Value) -> Result<(Outcome, u64), HostError> {
+        let function = self.function(function)?;
+        let arguments = function.arguments(input)?;
+        let traffic = Arc::new(Traffic::new(tenant.limits()));
+        let mut seat = Seat { isolation: Isolation::Fresh, ..Seat::of(self, tenant) };
+        seat.run(&traffic, async |store, instance| {
+            let outcome = call(store, instance, function, &arguments).await?;
+            let left = store.get_fuel().map_err(HostError::Engine)?;
+            Ok((outcome, u64::MAX - left))
+        })
+        .await
+    }
+
+    /// Makes an instance, and throws it away: for measurements.
+    #[doc(hidden)]
+    pub async fn instantiate(&self, tenant: &Tenant) -> Result<(), HostError> {
+        let mut seat = Seat { isolation: Isolation::Fresh, ..Seat::of(self, tenant) };
+        seat.run(&Arc::new(Traffic::new(tenant.limits())), async |_, _| Ok(())).await
+    }
+
+    /// Runs a call, and tells of it.
+    async fn observed<T>(
         &self,
         tenant: &Tenant,
+        function: Option<&Function>,
+        told: impl FnOnce(&T) -> Told,
+        work: impl AsyncFnOnce(&Arc<Traffic>) -> Result<T, HostError>,
+    ) -> Result<T, HostError> {
+        let ongoing = self.0.observer.begin(tenant, function).await?;
+        let traffic = Arc::new(Traffic::of(ongoing.call(), tenant.limits()));
+        ongoing.observe(&traffic, work(&traffic), told).await
+    }
+
+    async fn call_in(&self, seat: &mut Seat<'_>, function: &str, input: &Value) -> Result<Outcome, HostError> {
+        let function = self.function(function);
+        self.observed(seat.tenant, function.as_ref().ok().copied(), Told::of_answer, async |traffic| {
+            let function = function?;
+            let arguments = function.arguments(input)?;
+            let outcome = seat.run(traffic, async |store, instance| call(store, instance, function, &arguments).await).await?;
+            match traffic.refusal() {
+                // The component knows that it was refused, but not by what.
+                Some(refusal) if outcome.is_due_to(&refusal) => Err(HostError::Refused(refusal)),
+                _ => Ok(outcome),
+            }
+        })
+        .await
+    }
+
+    async fn typed_in<P, R>(&self, seat: &mut Seat<'_>, function: &str, parameters: P) -> Result<R, HostError>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        let function = self.function(function);
+        self.observed(seat.tenant, function.as_ref().ok().copied(), Told::of_work, async |traffic| {
+            let function = function?;
+            seat.run(traffic, async |store, instance| {
+                let exported = instance.get_typed_func::<P, R>(&mut *store, function.index).map_err(HostError::Load)?;
+                exported.call_async(store, parameters).await.map_err(HostError::Trap)
+            })
+            .await
+        })
+        .await
+    }
+
+    /// The key of a tenant: its own, or what the store has. `None` where there is neither.
+    async fn key(&self, tenant: &Tenant) -> Result<Option<ApiKey>, HostError> {
+        match (tenant.connection().own_key(), &self.0.keys) {
+            (Some(key), _) => Ok(Some(key.clone())),
+            (None, Some(keys)) => keys.key(tenant.id()).await.map(Some).map_err(HostError::Key),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// Calls a function that the instance's component exports.
+async fn call(
+    store: &mut Store<State>,
+    instance: Instance,
+    function: &Function,
+    arguments: &[Val],
+) -> Result<Outcome, HostError> {
+    let mut results = vec![Val::Bool(false); function.ty().results().len()];
+    // The index comes from the component that the instance was made of.
+    let exported = instance
+        .get_func(&mut *store, function.index)
+        .ok_or_else(|| HostError::Instantiate(wasmtime::format_err!("the export {} is gone", function.name())))?;
+    exported.call_async(store, arguments, &mut results).await.map_err(HostError::Trap)?;
+    Ok(dynamic::outcome(results))
+}
+
+/// Calls in one instance: see [`Host::batch`].
+///
+/// Each call has the limits of a call to itself, and is recorded as one. After a call that did not come to an answer, the
+/// next one has another instance. Between its calls, a batch keeps the place of a running call: drop it when there are no more.
+pub struct Batch<'a>(Seat<'a>);
+
+impl Batch<'_> {
+    /// As [`Host::call`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::call`].
+    pub async fn call(&mut self, function: &str, input: &Value) -> Result<Outcome, HostError> {
+        self.0.host.call_in(&mut self.0, function, input).await
+    }
+
+    /// As [`Host::typed`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::typed`].
+    pub async fn typed<P, R>(&mut self, function: &str, parameters: P) -> Result<R, HostError>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        self.0.host.typed_in(&mut self.0, function, parameters).await
+    }
+}
+
+/// Where calls run, one after the other: the places that they take, and the instance.
+struct Seat<'a> {
+    host: &'a Host,
+    tenant: &'a Tenant,
+    isolation: Isolation,
+    /// Whether the instance is for these calls alone.
+    alone: bool,
+    /// The place that the tenant has for it.
+    own: Option<SemaphorePermit<'a>>,
+    live: Option<Live>,
+}
+
+impl<'a> Seat<'a> {
+    /// For one call.
+    fn of(host: &'a Host, tenant: &'a Tenant) -> Self {
+        let isolation = tenant.limits().isolation;
+        Self { host, tenant, isolation, alone: false, own: None, live: None }
+    }
+
+    /// Works with an instance within the limits of a call: with one that was kept, or a new one.
+    async fn run<T>(
+        &mut self,
         traffic: &Arc<Traffic>,
         work: impl AsyncFnOnce(&mut Store<State>, Instance) -> Result<T, HostError>,
     ) -> Result<T, HostError> {
-        let Inner { pre, ticker, .. } = &*self.0;
+        let (host, tenant) = (&*self.host.0, self.tenant);
         let limits = tenant.limits();
         let busy = || HostError::Busy { calls: limits.calls, waiting: limits.waiting };
-        let _places = tokio::time::timeout(limits.time, self.places(tenant)).await.ok().flatten().ok_or_else(busy)?;
+        let place = tokio::time::timeout(limits.time, self.place()).await.ok().flatten().ok_or_else(busy)?;
         if let Some(call) = traffic.call() {
             call.runs();
         }
         let timed_out = HostError::TimedOut { limit: limits.time };
         let deadline = Instant::now() + limits.time;
-        let Ok(key) = tokio::time::timeout_at(deadline, self.key(tenant)).await else { return Err(timed_out) };
-        let mut store = Store::new(pre.engine(), State::new(tenant, key?, traffic.clone(), self.0.rate_limiter.as_ref()));
-        store.limiter(|state| &mut state.meter);
-        let yielded = Yielded::default();
-        store.epoch_deadline_callback({
-            let yielded = yielded.clone();
-            move |_| {
-                yielded.set();
-                Ok(UpdateDeadline::Yield(1))
-            }
-        });
-        store.set_epoch_deadline(1);
+        let Ok(key) = tokio::time::timeout_at(deadline, self.host.key(tenant)).await else { return Err(timed_out) };
+        let mut live = Live::of(host, tenant, place, key?, traffic)?;
 
-        let _ticking = ticker.tick();
+        let _ticking = host.ticker.tick();
+        let yielded = live.schedule();
         let work = Computing::new(limits.computing, async {
-            let instance = pre.instantiate_async(&mut store).await.map_err(HostError::Instantiate)?;
-            work(&mut store, instance).await
+            let instance = live.instantiate(&host.pre).await?;
+            work(&mut live.store, instance).await
         });
-        let processor = tenant.processor(&self.0.tenants);
+        let processor = tenant.processor(&host.tenants);
         let _running = processor.running();
         let work = InTurn::new(processor, yielded, work);
         let result = tokio::select! {
@@ -503,34 +717,140 @@ impl Host {
             return Err(HostError::OutOfTraffic { of, limit });
         }
         match result {
-            Err(HostError::Trap(source) | HostError::Instantiate(source)) if store.data().meter.refused_memory() => {
+            Ok(result) => {
+                live.calls += 1;
+                self.keep(live);
+                Ok(result)
+            }
+            Err(HostError::Trap(source) | HostError::Instantiate(source)) if live.store.data().meter.refused_memory() => {
                 Err(HostError::OutOfMemory { limit: limits.memory, source })
             }
             Err(HostError::Trap(source)) if matches!(source.downcast_ref(), Some(ResourceTableError::Full)) => {
                 Err(HostError::OutOfHandles { limit: limits.handles, source })
             }
-            result => result,
+            Err(error) => Err(error),
         }
     }
 
-    /// Places for a call: the tenant's, then one that all share. `None` when too many wait.
-    async fn places<'a>(&'a self, tenant: &'a Tenant) -> Option<(SemaphorePermit<'a>, Option<Place<'a>>)> {
-        let own = tenant.place().await.ok()?;
-        let shared = match &self.0.places {
-            Some(places) => Some(places.place(tenant.id()).await),
-            None => None,
+    /// Waits for places: the tenant's, then one that all share, perhaps with an instance in it. `None` when too many wait.
+    async fn place(&mut self) -> Option<Taken> {
+        if self.own.is_none() {
+            self.own = Some(self.tenant.place().await.ok()?);
+        }
+        if let Some(live) = self.live.take() {
+            return Some(Taken::Kept(live));
+        }
+        let kept = &self.host.0.kept;
+        let reused = if self.alone || self.isolation == Isolation::Fresh { None } else { kept.take(self.tenant.serial()) };
+        Some(match reused {
+            Some(live) => Taken::Kept(live),
+            None => Taken::Empty(kept.place(self.tenant.serial(), self.tenant.id()).await),
+        })
+    }
+
+    /// Keeps an instance for the next call, where there may be one in it.
+    fn keep(&mut self, live: Live) {
+        if !self.isolation.permits_another(live.calls) || !live.is_clean() {
+            return;
+        }
+        if self.alone {
+            self.live = Some(live);
+        } else {
+            self.host.0.kept.put(self.tenant.serial(), live);
+        }
+    }
+}
+
+/// What a call has been given to run in.
+enum Taken {
+    Kept(Live),
+    /// `None` where there is no pool, and so no end of places.
+    Empty(Option<Place>),
+}
+
+/// An instance, and what belongs to it. Its parts are dropped in this order: its place is free when its memory is.
+struct Live {
+    store: Store<State>,
+    instance: Option<Instance>,
+    /// That it has answered.
+    calls: u32,
+    place: Option<Place>,
+}
+
+impl Live {
+    /// What was kept, if it was made for this key, or something new.
+    fn of(host: &Inner, tenant: &Tenant, taken: Taken, key: Option<ApiKey>, traffic: &Arc<Traffic>) -> Result<Self, HostError> {
+        let place = match taken {
+            Taken::Kept(mut live) if live.is_for(key.as_ref()) => {
+                live.renew(tenant, key.as_ref(), traffic, host.rate_limiter.as_ref());
+                return Ok(live);
+            }
+            // Its memory goes back before its place is taken again.
+            Taken::Kept(Self { store, place, .. }) => {
+                drop(store);
+                place
+            }
+            Taken::Empty(place) => place,
         };
-        Some((own, shared))
+        let mut store = Store::new(host.pre.engine(), State::new(tenant, key, traffic.clone(), host.rate_limiter.as_ref()));
+        store.limiter(|state| &mut state.meter);
+        if host.fuel {
+            store.set_fuel(u64::MAX).map_err(HostError::Engine)?;
+        }
+        Ok(Self { store, instance: None, calls: 0, place })
     }
 
-    /// The key of a tenant: its own, or what the store has. `None` where there is neither.
-    async fn key(&self, tenant: &Tenant) -> Result<Option<ApiKey>, HostError> {
-        match (tenant.connection().own_key(), &self.0.keys) {
-            (Some(key), _) => Ok(Some(key.clone())),
-            (None, Some(keys)) => keys.key(tenant.id()).await.map(Some).map_err(HostError::Key),
-            (None, None) => Ok(None),
+    fn is_for(&self, key: Option<&ApiKey>) -> bool {
+        match (&self.store.data().egress.vault, key) {
+            (Some(vault), Some(key)) => vault.holds(key),
+            (None, None) => true,
+            _ => false,
         }
     }
+
+    /// Makes it ready for another call. The environment stays, and in it what stands in for the key: the component may have
+    /// read it once and for all.
+    fn renew(&mut self, tenant: &Tenant, key: Option<&ApiKey>, traffic: &Arc<Traffic>, limiter: Option<&Arc<dyn RateLimiter>>) {
+        let state = self.store.data_mut();
+        state.egress.traffic = traffic.clone();
+        state.egress.rate = rate(tenant, key, limiter);
+        state.meter.renew();
+    }
+
+    /// Has the guest stop for others at each tick from now on. Says when it does.
+    fn schedule(&mut self) -> Yielded {
+        let yielded = Yielded::default();
+        self.store.epoch_deadline_callback({
+            let yielded = yielded.clone();
+            move |_| {
+                yielded.set();
+                Ok(UpdateDeadline::Yield(1))
+            }
+        });
+        self.store.set_epoch_deadline(1);
+        yielded
+    }
+
+    async fn instantiate(&mut self, pre: &InstancePre<State>) -> Result<Instance, HostError> {
+        let instance = match self.instance {
+            Some(instance) => instance,
+            None => pre.instantiate_async(&mut self.store).await.map_err(HostError::Instantiate)?,
+        };
+        self.instance = Some(instance);
+        Ok(instance)
+    }
+
+    /// Whether the call has left nothing behind that would be there in the next one: a request under way, or much memory.
+    fn is_clean(&self) -> bool {
+        let state = self.store.data();
+        state.table.is_empty() && state.meter.memory() <= MOST_KEPT_MEMORY
+    }
+}
+
+/// The limits of Memberspot, for one call.
+fn rate(tenant: &Tenant, key: Option<&ApiKey>, limiter: Option<&Arc<dyn RateLimiter>>) -> Option<Rate> {
+    let (limiter, pacing) = limiter.zip(tenant.pacing())?;
+    Rate::of_call(limiter, pacing, KeyId::of(tenant.origin(), key))
 }
 
 /// Adds up how long a future takes while it runs, and ends it when that is too long. Without the time that it waits: a guest
@@ -562,7 +882,13 @@ impl<T, F: Future<Output = Result<T, HostError>>> Future for Computing<F> {
     }
 }
 
+/// How much of a place's memory is overwritten for the next call, instead of being given back to the system.
+const KEPT_RESIDENT: usize = 256 << 10;
+
 /// Room for this many components, each as large as the limits allow.
+///
+/// What is left as wasmtime has it: memory begins as a copy-on-write image of the constants; a place that had this component
+/// before is taken first, since it is ready for it; stacks of the engine are not zeroed, for no component can read them.
 fn pool(calls: u32, limits: &Limits) -> PoolingAllocationConfig {
     let items = calls.saturating_mul(ITEMS);
     let mut pool = PoolingAllocationConfig::new();
@@ -573,7 +899,14 @@ fn pool(calls: u32, limits: &Limits) -> PoolingAllocationConfig {
         .table_elements(TABLE_ELEMENTS)
         // A component may have more than one, but each takes the address space of the largest; ours has one.
         .total_memories(calls)
-        .max_memory_size(limits.memory);
+        .max_memory_size(limits.memory)
+        // What a call of ours touches of its memory: stack, constants and the beginning of its heap. To overwrite it takes a
+        // fraction of the time that it takes the system to take pages away, and to give others at the next call.
+        .linear_memory_keep_resident(KEPT_RESIDENT)
+        // The same for its functions that are called indirectly.
+        .table_keep_resident(16 << 10)
+        // Where Linux says which pages were touched, no others are overwritten.
+        .pagemap_scan(Enabled::Auto);
     pool
 }
 
@@ -619,8 +952,7 @@ pub struct State {
 impl State {
     fn new(tenant: &Tenant, key: Option<ApiKey>, traffic: Arc<Traffic>, limiter: Option<&Arc<dyn RateLimiter>>) -> Self {
         let limits = tenant.limits();
-        let key_id = || KeyId::of(tenant.origin(), key.as_ref());
-        let rate = limiter.zip(tenant.pacing()).and_then(|(limiter, pacing)| Rate::of_call(limiter, pacing, key_id()));
+        let rate = rate(tenant, key.as_ref(), limiter);
         let vault = key.map(Vault::new);
         let mut wasi = WasiCtx::builder();
         if let Some(vault) = &vault {

@@ -41,25 +41,29 @@
 //! What the component can reach is the environment of its [`Connection`] without the key, a clock, and the one [`Origin`]
 //! that the connection names: on the public internet, where the host does not [allow](HostBuilder::allow_internal) another
 //! address by name. The key is put into requests when they have left the component. What a call may use is in [`Limits`].
-//! Each call runs in an instance of its own.
+//! Each call runs in an instance of its own, where [`Isolation`] does not say otherwise.
 
 #![warn(missing_docs, clippy::pedantic)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod audit;
 #[expect(missing_docs, reason = "made from the WIT; not every generated item carries its comment")]
 pub mod bindings;
 pub mod catalog;
+#[doc(hidden)]
+pub mod census;
 pub mod connection;
 mod dynamic;
 pub mod egress;
 mod handler;
 mod host;
+mod isolation;
 pub mod json;
 pub mod keys;
 mod limits;
 mod metrics;
 mod observe;
+mod precompiled;
 pub mod rate;
 pub mod sender;
 #[allow(clippy::pedantic, reason = "written against the default lints")]
@@ -70,10 +74,12 @@ mod turns;
 pub use connection::Connection;
 pub use dynamic::{Function, Outcome};
 pub use egress::Origin;
-pub use host::{Host, HostBuilder, HostError, State};
+pub use host::{Batch, Host, HostBuilder, HostError, State};
+pub use isolation::Isolation;
 pub use keys::ApiKey;
 pub use limits::Limits;
 pub use metrics::Metrics;
+pub use precompiled::PrecompiledError;
 pub use tenant::Tenant;
 
 /// The component, as the build script made it.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use wasmtime::{Engine, ResourceLimiter};
 
+use crate::Isolation;
+
 /// What a single call may use. A call that reaches one of these limits ends in a [`HostError`](crate::HostError).
 ///
 /// They are the host's own: the component keeps its deadlines and sizes itself, well inside of them, and answers with an
@@ -34,6 +36,8 @@ pub struct Limits {
     pub calls: usize,
     /// Calls of a tenant that wait for their turn. Others are refused.
     pub waiting: usize,
+    /// Whether a call may use what an earlier one of the same tenant left behind.
+    pub isolation: Isolation,
 }
 
 impl Default for Limits {
@@ -55,6 +59,7 @@ impl Default for Limits {
             received: 4 << 30,
             calls: 32,
             waiting: 10_000,
+            isolation: Isolation::Fresh,
         }
     }
 }
@@ -76,6 +81,16 @@ pub(crate) const ITEMS: u32 = 16;
 impl Meter {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self { memory_limit: limits.memory, memory: 0, refused: false }
+    }
+
+    /// Begins to count for another call in the same memory.
+    pub(crate) fn renew(&mut self) {
+        self.refused = false;
+    }
+
+    /// How much memory there is, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
     }
 
     /// Whether memory was asked for and refused.

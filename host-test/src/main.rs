@@ -3,7 +3,7 @@
 #![warn(clippy::pedantic)]
 #![allow(clippy::doc_markdown, reason = "comments on commands are their help, printed as they stand")]
 #![allow(clippy::unused_self, reason = "every command is executed in the same way")]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod cli;
 

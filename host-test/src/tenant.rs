@@ -1,7 +1,7 @@
 //! The tenants of a platform.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -23,6 +23,8 @@ pub struct Tenant {
 }
 
 struct Inner {
+    /// No two tenants of the process have the same, whatever they are called.
+    serial: u64,
     id: String,
     connection: Connection,
     origin: Option<Origin>,
@@ -40,8 +42,11 @@ pub(crate) struct Busy;
 
 impl Tenant {
     pub(crate) fn new(id: String, connection: Connection, limits: Limits, sender: Arc<dyn HttpSender>) -> Self {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+
         let places = Semaphore::new(limits.calls.clamp(1, Semaphore::MAX_PERMITS));
         let inner = Inner {
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             id,
             origin: connection.origin(),
             pacing: Pacing::of(&connection),
@@ -89,6 +94,10 @@ impl Tenant {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
+    }
+
+    pub(crate) fn serial(&self) -> u64 {
+        self.inner.serial
     }
 
     pub(crate) fn sender(&self) -> Arc<dyn HttpSender> {

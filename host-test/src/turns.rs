@@ -22,6 +22,8 @@ pub(crate) struct Places {
     /// How many one tenant may have.
     most: usize,
     lines: Mutex<Lines>,
+    /// How many wait.
+    waiting: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -46,16 +48,22 @@ struct Line {
 impl Places {
     pub(crate) fn new(places: usize) -> Self {
         let lines = Lines { free: places, tenants: HashMap::new(), given: 0, came: 0 };
-        Self { most: places - places / 4, lines: Mutex::new(lines) }
+        Self { most: places - places / 4, lines: Mutex::new(lines), waiting: AtomicUsize::new(0) }
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a place. It is given back when the result is dropped.
-    pub(crate) async fn place(&self, tenant: &str) -> Place<'_> {
-        let (sender, receiver) = oneshot::channel();
+    /// Whether somebody waits for a place.
+    pub(crate) fn are_wanted(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// Waits for a place. It is given back when the result is dropped. Where there is none at once, room may be made, after
+    /// [`are_wanted`](Self::are_wanted) says so.
+    pub(crate) async fn place(self: &Arc<Self>, tenant: &str, make_room: impl FnOnce()) -> Place {
+        let (sender, mut receiver) = oneshot::channel();
         let number = {
             let mut lines = self.lines();
             lines.came += 1;
@@ -64,11 +72,14 @@ impl Places {
             lines.give(self.most);
             number
         };
-        let mut waiting = Waiting { places: self, tenant, number, over: false };
-        // The sender is dropped by none but `waiting`.
-        let _ = receiver.await;
-        waiting.over = true;
-        Place { places: self, tenant: tenant.to_owned() }
+        if receiver.try_recv().is_err() {
+            let mut waiting = Waiting::new(self, tenant, number);
+            make_room();
+            // The sender is dropped by none but `waiting`.
+            let _ = receiver.await;
+            waiting.over = true;
+        }
+        Place { places: self.clone(), tenant: tenant.to_owned() }
     }
 }
 
@@ -112,8 +123,16 @@ struct Waiting<'a> {
     over: bool,
 }
 
+impl<'a> Waiting<'a> {
+    fn new(places: &'a Places, tenant: &'a str, number: u64) -> Self {
+        places.waiting.fetch_add(1, Ordering::SeqCst);
+        Self { places, tenant, number, over: false }
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        self.places.waiting.fetch_sub(1, Ordering::SeqCst);
         if self.over {
             return;
         }
@@ -132,12 +151,12 @@ impl Drop for Waiting<'_> {
 
 /// A place that is taken.
 #[derive(Debug)]
-pub(crate) struct Place<'a> {
-    places: &'a Places,
+pub(crate) struct Place {
+    places: Arc<Places>,
     tenant: String,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         self.places.lines().take_back(&self.tenant, self.places.most);
     }
@@ -338,12 +357,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_single_call_is_next_however_many_wait() {
-        let places = Places::new(4);
-        let mut flood: Vec<_> = (0..3).map(|_| places.place("flood").now_or_never().expect("a place")).collect();
-        let mut more: Vec<_> = (0..1000).map(|_| Box::pin(places.place("flood"))).collect();
+        let places = Arc::new(Places::new(4));
+        let mut flood: Vec<_> = (0..3).map(|_| places.place("flood", || {}).now_or_never().expect("a place")).collect();
+        let mut more: Vec<_> = (0..1000).map(|_| Box::pin(places.place("flood", || {}))).collect();
         assert!(more.iter_mut().all(|place| place.now_or_never().is_none()), "one tenant does not get all");
-        let first = places.place("a").now_or_never().expect("the place that one tenant alone does not get");
-        let mut second = Box::pin(places.place("b"));
+        let first = places.place("a", || {}).now_or_never().expect("the place that one tenant alone does not get");
+        let mut second = Box::pin(places.place("b", || {}));
         assert!((&mut second).now_or_never().is_none(), "all are taken");
         flood.pop();
         let second = second.now_or_never().expect("the next place that is free");
@@ -358,10 +377,10 @@ mod tests {
 
     #[tokio::test]
     async fn places_of_those_who_give_up_are_not_lost() {
-        let places = Places::new(1);
-        let taken = places.place("a").await;
-        let mut given = Box::pin(places.place("b"));
-        let mut waiting = Box::pin(places.place("c"));
+        let places = Arc::new(Places::new(1));
+        let taken = places.place("a", || {}).await;
+        let mut given = Box::pin(places.place("b", || {}));
+        let mut waiting = Box::pin(places.place("c", || {}));
         assert!((&mut given).now_or_never().is_none() && (&mut waiting).now_or_never().is_none());
         drop(taken);
         // It has it by now, but does not know.

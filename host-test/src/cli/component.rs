@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, ValueHint};
 use memberspot_host::catalog::WIT;
-use memberspot_host::{ACT_ADAPTER, ACT_ADAPTER_INVENTORY, ACT_ENVIRONMENT, ACT_ENVIRONMENT_INVENTORY, COMPONENT, INVENTORY};
+use memberspot_host::{
+    ACT_ADAPTER, ACT_ADAPTER_INVENTORY, ACT_ENVIRONMENT, ACT_ENVIRONMENT_INVENTORY, COMPONENT, Host, INVENTORY,
+};
 use serde_json::json;
 
 use super::SUCCESS;
@@ -22,6 +24,9 @@ pub struct Component {
     /// The file to write, or - for standard output. Without it, the component's size and imports are printed.
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     out: Option<PathBuf>,
+    /// Write the machine code that the engine makes of the component, for HostBuilder::precompiled on a machine like this one.
+    #[arg(long, requires = "out")]
+    precompile: bool,
 }
 
 /// The same code for engines that ask for different worlds.
@@ -73,6 +78,11 @@ impl Component {
     pub fn execute(&self, json: bool) -> Result<u8, Failure> {
         let bytes = self.flavour.bytes()?;
         let Some(file) = &self.out else { return describe(&bytes, json) };
+        let bytes = if self.precompile {
+            Cow::Owned(Host::builder().component(bytes).precompile().map_err(|error| Failure::host(&error))?)
+        } else {
+            bytes
+        };
         if file == Path::new("-") {
             if output::is_terminal() {
                 return Err(Failure::usage("the component is binary; send standard output somewhere else"));

@@ -66,7 +66,7 @@ impl Functions {
 
 /// The component's modules as the result of `tools/list` of the Model Context Protocol.
 async fn tools() -> Result<Value, Failure> {
-    let host = Host::new().map_err(|error| Failure::host(&error))?;
+    let host = super::code_cache::build(Host::builder()).map_err(|error| Failure::host(&error))?;
     let modules = host.call(&host.tenant("", Connection::default()), "list-modules", &json!({})).await;
     let modules = match modules.map_err(|error| Failure::host(&error))? {
         Outcome::Success(modules) => modules.to_json(),

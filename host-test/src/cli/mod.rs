@@ -1,7 +1,9 @@
 //! The commands, one module each, and what they share: options, exit codes, output.
 
 mod audit;
+mod bench;
 mod bulk;
+mod code_cache;
 mod component;
 mod demo;
 mod docs;
@@ -62,6 +64,7 @@ enum Command {
     Functions(functions::Functions),
     Simulate(simulate::Simulate),
     Component(component::Component),
+    Bench(bench::Bench),
     Release(release::Release),
     Docs(docs::Docs),
     Completions(Completions),
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Audit(audit) => audit.execute(cli.json),
         Command::Functions(functions) => functions.execute(cli.json),
         Command::Component(component) => component.execute(cli.json),
+        Command::Bench(bench) => bench.execute(cli.json),
         Command::Release(release) => release.execute(cli.json),
         Command::Docs(docs) => docs.execute(),
         Command::Completions(completions) => completions.execute(),

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::audit::AuditOptions;
 use super::output::{self, BOLD, ERROR, Failure, HINT, one_line};
-use super::{HOST, PERMANENT, SUCCESS, TRANSIENT, set, simulate};
+use super::{HOST, PERMANENT, SUCCESS, TRANSIENT, code_cache, set, simulate};
 
 /// Call a function of the connector.
 #[derive(Debug, Args)]
@@ -152,7 +152,7 @@ pub fn builder(limits: Limits) -> HostBuilder {
 }
 
 pub fn finish(builder: HostBuilder) -> Result<Host, Failure> {
-    builder.build().map_err(|error| Failure::host(&error))
+    code_cache::build(builder).map_err(|error| Failure::host(&error))
 }
 
 /// What the one account of the command line is called.

@@ -114,8 +114,9 @@ impl Traffic {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
     }
 
+    /// What was not let through since the last time that somebody asked.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Of what there was too much, and how much there may be.

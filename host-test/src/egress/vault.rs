@@ -41,6 +41,11 @@ impl Vault {
         &self.stand_in
     }
 
+    /// Whether this is its key.
+    pub(crate) fn holds(&self, key: &ApiKey) -> bool {
+        self.key == *key
+    }
+
     /// Puts the key into a request that leaves for the tenant's origin.
     pub(crate) fn unlock(&self, headers: &mut HeaderMap) {
         for (name, value) in headers.iter_mut() {

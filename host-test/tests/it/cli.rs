@@ -17,6 +17,8 @@ pub const KEY: &str = "canary-4711";
 pub fn memberspot(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_memberspot"));
     command.args(arguments).stdin(Stdio::null());
+    // Code that is compiled in one test is loaded in the others.
+    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MEMBERSPOT_") {
             command.env_remove(name);

@@ -21,10 +21,10 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::stage::{self, KEY, Stage, host};
+pub use subjects::{Subject, subjects};
 use {
     faults::{Case, Late, Means, Play, cases},
     rules::{Course, Failure, Outcome, Plan, Run},
-    subjects::{Subject, subjects},
 };
 
 /// What came of a call.
@@ -163,7 +163,7 @@ fn for_each<T: Send>(subjects: &[Subject], work: impl AsyncFn(&Subject) -> Vec<T
     results.into_iter().flat_map(|(_, results)| results).collect()
 }
 
-fn virtual_time<T>(work: impl Future<Output = T>) -> T {
+pub fn virtual_time<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     runtime.expect("a runtime").block_on(work)
 }
