@@ -9,6 +9,8 @@ mod demo;
 mod docs;
 mod functions;
 mod interrupt;
+#[cfg(feature = "keyring")]
+mod key;
 mod output;
 mod release;
 mod run;
@@ -61,6 +63,8 @@ enum Command {
     Bulk(bulk::Bulk),
     Watch(watch::Watch),
     Audit(audit::Audit),
+    #[cfg(feature = "keyring")]
+    Key(key::Key),
     Functions(functions::Functions),
     Simulate(simulate::Simulate),
     Component(component::Component),
@@ -89,6 +93,8 @@ pub fn main() -> ExitCode {
         Command::Bulk(bulk) => bulk.execute(cli.json),
         Command::Watch(watch) => watch.execute(cli.json),
         Command::Audit(audit) => audit.execute(cli.json),
+        #[cfg(feature = "keyring")]
+        Command::Key(key) => key.execute(),
         Command::Functions(functions) => functions.execute(cli.json),
         Command::Component(component) => component.execute(cli.json),
         Command::Bench(bench) => bench.execute(cli.json),

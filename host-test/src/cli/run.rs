@@ -54,6 +54,10 @@ pub struct ConnectionOptions {
     /// Read the API key from a file.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     key_file: Option<PathBuf>,
+    /// Read the API key from the system's keyring, where `memberspot key set NAME` puts it.
+    #[cfg(feature = "keyring")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["key_file", "simulator"])]
+    keyring: Option<String>,
     /// The origin of the API [env: MEMBERSPOT_BASE_URL] [default: the public one].
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     base_url: Option<String>,
@@ -76,6 +80,10 @@ impl ConnectionOptions {
         }
         if let Some(path) = &self.key_file {
             connection = connection.key(read_key(path)?);
+        }
+        #[cfg(feature = "keyring")]
+        if let Some(name) = &self.keyring {
+            connection = connection.key(super::key::find(name)?);
         }
         for (name, value) in [(BASE_URL, &self.base_url), (SCOPES, &self.scopes), (DEADLINE_MS, &self.deadline_ms)] {
             if let Some(value) = value {

@@ -10,6 +10,13 @@ use std::pin::Pin;
 
 use zeroize::Zeroizing;
 
+// Tests look at it in every build, with a keyring in memory.
+#[cfg(any(test, feature = "keyring"))]
+pub mod keyring;
+
+#[cfg(any(test, feature = "keyring"))]
+pub use keyring::KeyringKeys;
+
 /// An API key. It is never printed, and it is wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(Zeroizing<String>);
@@ -148,11 +155,7 @@ impl FileKeys {
 impl KeyStore for FileKeys {
     fn key<'a>(&'a self, tenant: &'a str) -> KeyFuture<'a> {
         Box::pin(async move {
-            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-            if tenant.is_empty() || tenant.starts_with('.') || !tenant.chars().all(fits) {
-                let rule = "ASCII letters, digits, `_`, `-` and `.`, not at the start";
-                return Err(KeyError::Id { tenant: tenant.to_owned(), rule });
-            }
+            check_id(tenant)?;
             let path = self.folder.join(format!("{tenant}.key"));
             let place = path.display().to_string();
             tokio::task::spawn_blocking(move || read_key_file(&path))
@@ -160,6 +163,22 @@ impl KeyStore for FileKeys {
                 .unwrap_or_else(|error| Err(KeyError::Unreadable { place, source: error.into() }))
         })
     }
+}
+
+/// Refuses an id that could mean another place than its own.
+fn check_id(tenant: &str) -> Result<(), KeyError> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if tenant.is_empty() || tenant.starts_with('.') || !tenant.chars().all(fits) {
+        let rule = "ASCII letters, digits, `_`, `-` and `.`, not at the start";
+        return Err(KeyError::Id { tenant: tenant.to_owned(), rule });
+    }
+    Ok(())
+}
+
+/// Without the one line break that editors and pipes put at the end.
+fn without_line_break(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
 }
 
 /// Longer than any key; what is longer is another file.
@@ -188,8 +207,7 @@ pub(crate) fn read_key_file(path: &Path) -> Result<ApiKey, KeyError> {
     let read = file.take(LONGEST_KEY_FILE).read_to_end(&mut text);
     read.map_err(|source| KeyError::Unreadable { place: place(), source })?;
     let text = std::str::from_utf8(&text).map_err(|_| KeyError::NotText { place: place() })?;
-    let key = text.strip_suffix('\n').unwrap_or(text);
-    let key = key.strip_suffix('\r').unwrap_or(key);
+    let key = without_line_break(text);
     if key.is_empty() { Err(KeyError::Missing { place: place() }) } else { Ok(ApiKey::new(key)) }
 }
 
