@@ -8,6 +8,7 @@ mod docs;
 mod functions;
 mod interrupt;
 mod output;
+mod receive;
 mod release;
 mod run;
 mod set;
@@ -58,6 +59,7 @@ enum Command {
     Run(run::Run),
     Bulk(bulk::Bulk),
     Watch(watch::Watch),
+    Receive(receive::Receive),
     Audit(audit::Audit),
     Functions(functions::Functions),
     Simulate(simulate::Simulate),
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.execute(cli.json),
         Command::Bulk(bulk) => bulk.execute(cli.json),
         Command::Watch(watch) => watch.execute(cli.json),
+        Command::Receive(receive) => receive.execute(cli.json),
         Command::Audit(audit) => audit.execute(cli.json),
         Command::Functions(functions) => functions.execute(cli.json),
         Command::Component(component) => component.execute(cli.json),

@@ -18,6 +18,7 @@ mod model;
 mod modules;
 mod network;
 mod rate;
+mod receive;
 mod receiver;
 mod refusals;
 mod release;
