@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use clap::{Args, ValueHint};
 use http::StatusCode;
 use memberspot_host::ApiKey;
@@ -72,16 +72,16 @@ impl Secret {
             Err(VarError::NotPresent) => {
                 let mut random = [0; 32];
                 getrandom::fill(&mut random).map_err(|error| Failure::host(&error))?;
-                let made = make(random);
-                Ok(Self { value: made.as_str().into(), made: Some(made) })
+                let text = make(random);
+                Ok(Self { value: text.as_str().into(), made: Some(text) })
             }
         }
     }
 }
 
-/// 256 bits in hexadecimal digits.
+/// In characters that stand in a path as they are.
 fn token(random: [u8; 32]) -> String {
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
+    BASE64_URL_SAFE_NO_PAD.encode(random)
 }
 
 /// As Standard Webhooks write a secret.

@@ -233,9 +233,9 @@ impl Hook {
                 Ok(proxy) => proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await,
                 Err(source) => Err(source),
             };
-            handled.map_err(|source| match store.data().meter.refused_memory() {
-                true => HostError::OutOfMemory { limit: limits.memory, source },
-                false => HostError::Trap(source),
+            let out_of_memory = store.data().meter.refused_memory();
+            handled.map_err(|source| {
+                if out_of_memory { HostError::OutOfMemory { limit: limits.memory, source } } else { HostError::Trap(source) }
             })
             // The store ends here, and with it whatever of an answer has not come by now.
         };

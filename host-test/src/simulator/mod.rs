@@ -49,7 +49,6 @@ pub use school::{
     PropertyKey, School,
 };
 pub use stream::MemoryStream;
-use webhooks::Webhooks;
 pub use webhooks::{Delivered, Delivery, Webhook};
 
 /// Is told of each request when its outcome is decided, before the client can know. It runs on the server's task with no
@@ -212,7 +211,7 @@ impl Simulator {
     /// Sends the events of all schools to an address from now on, beginning with the check of it, in the background of the current
     /// tokio runtime. What was to go to an address before it is not sent any more.
     pub fn send_webhooks(&self, webhook: Webhook) {
-        *self.shared.webhooks() = Some(Webhooks::start(webhook));
+        *self.shared.webhooks() = Some(webhooks::Webhooks::start(webhook));
     }
 
     /// Holds every later answer back for so long, in tokio's time.
