@@ -1,9 +1,9 @@
-"""An engine's endpoint, as small as it can be: checks the signature, and gives access through the connector.
+"""An engine's endpoint, as small as it can be: checks the signature, and gives new members access through the connector.
 
     python3 engine.py COMMAND [ARGUMENT...]
 
-Listens on 127.0.0.1:8900 and asks for MEMBERSPOT_FORWARD_SECRET. For each event it runs the command, with the input of
-`grant-access` as the last argument.
+Listens on 127.0.0.1, port PORT or 8900, says where, and asks for MEMBERSPOT_FORWARD_SECRET. For each `user_added` it runs the command, with the input of
+`grant-access` as the last argument: for the offer that the event names, else for one of the simulated Memberspot's.
 """
 
 import base64
@@ -39,8 +39,13 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
 
     def deal_with(self, body):
         event = json.loads(body)
-        access = json.dumps({"email": event.get("email"), "offerId": event.get("offerId")})
+        # To grant something may be an event itself, and one thing leads to another.
+        if event["name"] != "user_added":
+            return 204
+        access = json.dumps({"email": event.get("email"), "offerId": event.get("offerId", "offer-breath")})
         return 204 if subprocess.run([*sys.argv[1:], access]).returncode == 0 else 502
 
 
-http.server.HTTPServer(("127.0.0.1", 8900), Endpoint).serve_forever()
+server = http.server.HTTPServer(("127.0.0.1", int(os.environ.get("PORT", "8900"))), Endpoint)
+print(f"http://127.0.0.1:{server.server_port}/", flush=True)
+server.serve_forever()

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The component in wash, linked with the façade in facade/. Exit codes: 0 all good, 77 no wash or no Rust, else failure.
+# The component in wash, linked with the façade in facade/, and the webhook receiver. Exit codes: 0 all good, 77 no wash or no
+# Rust, else failure.
 # FACADE names the built façade; without it, cargo builds it.
 source "$(dirname "$0")/../lib.sh"
 
@@ -89,3 +90,38 @@ export FACADE_TOKEN=too-short
 configure
 answered 500 "$(ask 'GET /modules')" FACADE_TOKEN
 echo "the façade answers as it should"
+
+# The webhook receiver, and behind it an engine's endpoint, which checks the signature and calls the connector.
+python=${PYTHON:-python3}
+command -v "$python" >/dev/null || {
+    note "the webhook receiver was not tried: that needs Python"
+    exit
+}
+configure() { :; }
+simulate
+export MEMBERSPOT_WEBHOOK_TOKEN=0123456789abcdef0123456789abcdef
+export MEMBERSPOT_FORWARD_SECRET=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw
+exec {endpoint}< <(PORT=0 exec "$python" "$engines/../webhook-receiver/engine.py" "$MEMBERSPOT" run grant-access 2>/dev/null)
+servers+=("$!")
+read -r -t "$patience" -u "$endpoint" target || fail "the engine's endpoint did not start"
+bounded "$MEMBERSPOT" component --receiver --out "$work/receiver.wasm" 2>/dev/null
+host=${target#http://}
+sed -e "s|command: .*|command: 'true'|" -e "s|component_path: .*|component_path: $work/receiver.wasm|" \
+    -e "s|address: .*|address: 127.0.0.1:0|" -e "s|https://engine.example.com/in|$target|" \
+    -e "s|allowedHosts: .*|allowedHosts: ['${host%/}']|" "$here/receiver/.wash/config.yaml" >"$work/project/.wash/config.yaml"
+start
+
+hook="POST /hooks/$MEMBERSPOT_WEBHOOK_TOKEN"
+event='{"event":"user_added","email":"mia@example.com","offerId":"offer-breath"}'
+answered 200 "$(exchange "$hook" '{"event":"auth_test"}')"
+answered 404 "$(exchange "${hook}0" "$event")"
+answered 404 "$(exchange 'GET /' '')"
+answered 400 "$(exchange "$hook" 'no JSON')"
+answered 200 "$(exchange "$hook" "$event")"
+receives "POST /v1/users/grant-user-offer-by-mail 201"
+# Signed with another secret, it is not accepted.
+export MEMBERSPOT_FORWARD_SECRET=whsec_b3RoZXJvdGhlcm90aGVyb3RoZXJvdGhlcm90aGVy
+start
+answered 503 "$(exchange "$hook" "$event")"
+has_received
+echo "the webhook receiver forwards as it should"

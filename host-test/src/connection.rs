@@ -14,8 +14,8 @@ pub use memberspot_core::config::{
 pub const PREFIX: &str = "MEMBERSPOT_";
 
 /// What the names of variables begin with that are the host's own, although they begin with [`PREFIX`]: keys of single tenants,
-/// and what concerns the audit log. A component is not given them.
-const HOSTS_OWN: [&str; 2] = ["MEMBERSPOT_API_KEY_", "MEMBERSPOT_AUDIT_"];
+/// what concerns the audit log, and what the webhook receiver has. The connector is not given them.
+const HOSTS_OWN: [&str; 4] = ["MEMBERSPOT_API_KEY_", "MEMBERSPOT_AUDIT_", "MEMBERSPOT_WEBHOOK_", "MEMBERSPOT_FORWARD_"];
 
 /// One connection to Memberspot: its key, and the environment of the component's instances.
 ///
@@ -149,9 +149,11 @@ mod tests {
             (API_KEY, "k"),
             ("MEMBERSPOT_FUTURE", "1"),
             ("XMEMBERSPOT_A", "2"),
-            // The key of another tenant, and the one of the audit log.
+            // The key of another tenant, the one of the audit log, and what the webhook receiver has.
             ("MEMBERSPOT_API_KEY_school_2", "k2"),
             ("MEMBERSPOT_AUDIT_KEY", "k3"),
+            ("MEMBERSPOT_WEBHOOK_TOKEN", "t"),
+            ("MEMBERSPOT_FORWARD_SECRET", "s"),
         ];
         let connection = Connection::from_vars(vars.map(|(name, value)| (name.into(), value.into()))).unwrap();
         assert_eq!(connection.environment().collect::<Vec<_>>(), [("MEMBERSPOT_FUTURE", "1")]);

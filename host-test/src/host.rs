@@ -855,14 +855,14 @@ fn rate(tenant: &Tenant, key: Option<&ApiKey>, limiter: Option<&Arc<dyn RateLimi
 
 /// Adds up how long a future takes while it runs, and ends it when that is too long. Without the time that it waits: a guest
 /// that computes yields at every tick, and one that waits takes nothing.
-struct Computing<F> {
+pub(crate) struct Computing<F> {
     work: Pin<Box<F>>,
     left: Duration,
     limit: Duration,
 }
 
 impl<F> Computing<F> {
-    fn new(limit: Duration, work: F) -> Self {
+    pub(crate) fn new(limit: Duration, work: F) -> Self {
         Self { work: Box::pin(work), left: limit, limit }
     }
 }
@@ -990,7 +990,7 @@ impl WasiHttpView for State {
 ///
 /// WASI's timers already run on tokio's clock. With the system's clock beside them, the two would disagree as soon as
 /// tokio's time is paused.
-struct TokioClock(Instant);
+pub(crate) struct TokioClock(pub(crate) Instant);
 
 impl HostMonotonicClock for TokioClock {
     fn resolution(&self) -> u64 {

@@ -65,6 +65,7 @@ mod metrics;
 mod observe;
 mod precompiled;
 pub mod rate;
+pub mod receiver;
 pub mod sender;
 #[allow(clippy::pedantic, reason = "written against the default lints")]
 pub mod simulator;
@@ -99,3 +100,9 @@ pub const ACT_ENVIRONMENT: &[u8] = include_bytes!(env!("MEMBERSPOT_ACT_ENVIRONME
 
 /// As [`INVENTORY`], of [`ACT_ENVIRONMENT`].
 pub const ACT_ENVIRONMENT_INVENTORY: &str = include_str!(env!("MEMBERSPOT_ACT_ENVIRONMENT_INVENTORY"));
+
+/// The other component: it takes Memberspot's webhooks, and passes them on signed. [`receiver`] serves it.
+pub const WEBHOOK_RECEIVER: &[u8] = include_bytes!(env!("MEMBERSPOT_WEBHOOK_RECEIVER"));
+
+/// As [`INVENTORY`], of [`WEBHOOK_RECEIVER`].
+pub const WEBHOOK_RECEIVER_INVENTORY: &str = include_str!(env!("MEMBERSPOT_WEBHOOK_RECEIVER_INVENTORY"));

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, ValueHint};
+use memberspot_host::WEBHOOK_RECEIVER;
 use memberspot_host::catalog::WIT;
 use memberspot_host::{
     ACT_ADAPTER, ACT_ADAPTER_INVENTORY, ACT_ENVIRONMENT, ACT_ENVIRONMENT_INVENTORY, COMPONENT, Host, INVENTORY,
@@ -21,6 +22,9 @@ pub struct Component {
     /// Which wrapping of it.
     #[arg(long, value_enum, default_value_t)]
     flavour: Flavour,
+    /// The other component instead: the receiver of webhooks, for engines that serve HTTP.
+    #[arg(long, conflicts_with = "flavour")]
+    receiver: bool,
     /// The file to write, or - for standard output. Without it, the component's size and imports are printed.
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     out: Option<PathBuf>,
@@ -76,7 +80,7 @@ impl Flavour {
 
 impl Component {
     pub fn execute(&self, json: bool) -> Result<u8, Failure> {
-        let bytes = self.flavour.bytes()?;
+        let bytes = if self.receiver { WEBHOOK_RECEIVER.into() } else { self.flavour.bytes()? };
         let Some(file) = &self.out else { return describe(&bytes, json) };
         let bytes = if self.precompile {
             Cow::Owned(Host::builder().component(bytes).precompile().map_err(|error| Failure::host(&error))?)

@@ -12,6 +12,7 @@ mod interrupt;
 #[cfg(feature = "keyring")]
 mod key;
 mod output;
+mod receive;
 mod release;
 mod run;
 mod set;
@@ -62,6 +63,7 @@ enum Command {
     Run(run::Run),
     Bulk(bulk::Bulk),
     Watch(watch::Watch),
+    Receive(receive::Receive),
     Audit(audit::Audit),
     #[cfg(feature = "keyring")]
     Key(key::Key),
@@ -92,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.execute(cli.json),
         Command::Bulk(bulk) => bulk.execute(cli.json),
         Command::Watch(watch) => watch.execute(cli.json),
+        Command::Receive(receive) => receive.execute(cli.json),
         Command::Audit(audit) => audit.execute(cli.json),
         #[cfg(feature = "keyring")]
         Command::Key(key) => key.execute(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum as _, ValueHint};
 use memberspot_host::catalog::WIT;
+use memberspot_host::{WEBHOOK_RECEIVER, WEBHOOK_RECEIVER_INVENTORY};
 use memberspot_release::{Component, Error, Interface, Inventory};
 use serde_json::json;
 use time::OffsetDateTime;
@@ -17,7 +18,7 @@ use super::output::{self, Failure};
 const TEXTS: [(&str, &str); 2] =
     [("LICENSE-APACHE", include_str!("../../../LICENSE-APACHE")), ("LICENSE-MIT", include_str!("../../../LICENSE-MIT"))];
 
-/// Assemble a release: the component in each flavour, its interface, bills of materials, an OCI layout, checksums.
+/// Assemble a release: the component in each flavour, the webhook receiver, the interface, bills of materials, an OCI layout, checksums.
 #[derive(Debug, Args)]
 pub struct Release {
     /// The folder to make. It must not exist yet, or be empty.
@@ -41,6 +42,12 @@ impl Release {
             let previous = Interface::parse(&[(&file.to_string_lossy(), &text)]).map_err(fail)?;
             previous.check(&interface).map_err(fail)?;
         }
+        let receiver = Component {
+            name: "memberspot-receiver".to_owned(),
+            description: "Takes Memberspot's webhooks over wasi:http, and passes them on signed".to_owned(),
+            bytes: WEBHOOK_RECEIVER.to_vec(),
+            parts: vec![Inventory::parse(WEBHOOK_RECEIVER_INVENTORY).map_err(fail)?],
+        };
         let flavours = Flavour::value_variants().iter().map(|flavour| {
             let (name, description) = (flavour.file_name(), flavour.description());
             let parts = flavour.inventories().iter().map(|list| Inventory::parse(list));
@@ -50,7 +57,7 @@ impl Release {
         let release = memberspot_release::Release {
             version: env!("CARGO_PKG_VERSION"),
             license: env!("CARGO_PKG_LICENSE"),
-            components: flavours.collect::<Result<_, Failure>>()?,
+            components: flavours.chain([Ok(receiver)]).collect::<Result<_, Failure>>()?,
             interface: &interface,
             texts: &TEXTS,
             created: self.date,

@@ -4,8 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use memberspot_host::simulator::{Entry, Fault, Injection, Observer, Options, School, Simulator, StatusCode};
+use clap::{Args, ValueEnum, ValueHint};
+use http::Uri;
+use http::uri::Scheme;
+use memberspot_host::sender::{PooledSender, Reach};
+use memberspot_host::simulator::{
+    Delivery, Entry, Fault, Injection, Observer, Options, School, Simulator, StatusCode, Webhook,
+};
 use serde_json::json;
 
 use super::SUCCESS;
@@ -52,6 +57,11 @@ pub struct Simulate {
     /// The path of the requests that run into the fault; `{}` stands for a segment, a `*` at the end for any rest.
     #[arg(long, value_name = "PATH", default_value = "*", requires = "fault")]
     fault_path: String,
+    /// Send webhooks there: a handshake now, and an event for each new member and each grant. The URL has a token in it: as
+    /// MEMBERSPOT_WEBHOOK_URL in the environment, nobody sees it in the list of processes.
+    #[arg(long, value_name = "URL", env = "MEMBERSPOT_WEBHOOK_URL", hide_env_values = true, value_hint = ValueHint::Url)]
+    #[arg(value_parser = url)]
+    webhook: Option<Uri>,
     /// Print e-mail addresses too.
     #[arg(long)]
     show_addresses: bool,
@@ -101,6 +111,13 @@ fn percent(text: &str) -> Result<f64, String> {
     if (0.0..=100.0).contains(&percent) { Ok(percent) } else { Err("not from 0 to 100".into()) }
 }
 
+/// An address for webhooks. What is wrong with it is said without it.
+fn url(text: &str) -> Result<Uri, &'static str> {
+    let url = text.parse::<Uri>().ok().filter(|url| url.authority().is_some());
+    url.filter(|url| [Some(&Scheme::HTTP), Some(&Scheme::HTTPS)].contains(&url.scheme()))
+        .ok_or("not an http:// or https:// URL")
+}
+
 impl Simulate {
     pub fn execute(&self, json: bool) -> Result<u8, Failure> {
         let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::host(&error))?;
@@ -137,6 +154,9 @@ impl Simulate {
                 writeln!(out, "  {NAME}memberspot run list-offers{NAME:#}")
             })?;
         }
+        if let Some(url) = &self.webhook {
+            simulator.send_webhooks(webhook(json, url.clone()));
+        }
         tokio::signal::ctrl_c().await.map_err(|error| Failure::host(&error))?;
         Ok(SUCCESS)
     }
@@ -167,4 +187,15 @@ fn printer(json: bool, addresses: bool) -> Observer {
         let _ =
             output::stdout(|out| if json { writeln!(out, "{}", json!({"request": line})) } else { writeln!(out, "{line}") });
     })
+}
+
+/// Sends webhooks, and prints a line for each attempt.
+fn webhook(json: bool, url: Uri) -> Webhook {
+    let print = move |delivery: &Delivery| {
+        let line = delivery.to_string();
+        let _ =
+            output::stdout(|out| if json { writeln!(out, "{}", json!({"webhook": line})) } else { writeln!(out, "{line}") });
+    };
+    // Who types the address may reach it, wherever it is.
+    Webhook { url, sender: Arc::new(PooledSender::new(Reach::Internal)), on_delivery: Arc::new(print) }
 }

@@ -28,6 +28,15 @@ impl ApiKey {
         Self(Zeroizing::new(key.into()))
     }
 
+    /// The text of a file that only its owner can read, without a line break at its end.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, others can read it too, or it is empty.
+    pub fn from_file(path: &Path) -> Result<Self, KeyError> {
+        read_key_file(path)
+    }
+
     /// The key itself, for the one who sends it.
     pub(crate) fn expose(&self) -> &str {
         &self.0

@@ -27,6 +27,7 @@ mod script;
 mod server;
 mod stream;
 mod tokens;
+mod webhooks;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -48,6 +49,7 @@ pub use school::{
     PropertyKey, School,
 };
 pub use stream::MemoryStream;
+pub use webhooks::{Delivered, Delivery, Webhook};
 
 /// Is told of each request when its outcome is decided, before the client can know. It runs on the server's task with no
 /// lock held, so it may ask the simulator, but should be quick.
@@ -204,6 +206,12 @@ impl Simulator {
     /// Requests wait until `edit` returns, and it must not call this simulator.
     pub fn edit_school<T>(&self, key: &str, edit: impl FnOnce(&mut School) -> T) -> Option<T> {
         self.shared.world().school(key).map(edit)
+    }
+
+    /// Sends the events of all schools to an address from now on, beginning with the check of it, in the background of the current
+    /// tokio runtime. What was to go to an address before it is not sent any more.
+    pub fn send_webhooks(&self, webhook: Webhook) {
+        *self.shared.webhooks() = Some(webhooks::Webhooks::start(webhook));
     }
 
     /// Holds every later answer back for so long, in tokio's time.

@@ -29,6 +29,7 @@ use super::nest::{self, Answer, Refusal};
 use super::routes::{self, World};
 use super::script::{self, Reaction, Script};
 use super::stream::{MemoryStream, Stream};
+use super::webhooks::{Event, Webhooks};
 use super::{Observer, Options};
 
 /// The most connections served at a time; more wait in the listener's backlog.
@@ -54,6 +55,7 @@ pub(super) struct Shared {
     connects: Mutex<VecDeque<(Option<ConnectFault>, u32)>>,
     body_limit: usize,
     on_request: Option<Observer>,
+    webhooks: Mutex<Option<Webhooks>>,
 }
 
 impl Shared {
@@ -68,6 +70,7 @@ impl Shared {
             connects: Mutex::default(),
             body_limit: options.body_limit,
             on_request: options.on_request,
+            webhooks: Mutex::default(),
             clock: options.clock,
         }
     }
@@ -86,6 +89,10 @@ impl Shared {
 
     pub(super) fn latency(&self) -> MutexGuard<'_, Duration> {
         lock(&self.latency)
+    }
+
+    pub(super) fn webhooks(&self) -> MutexGuard<'_, Option<Webhooks>> {
+        lock(&self.webhooks)
     }
 
     /// Records what became of a request and tells the observer, both before the client can know.
@@ -210,6 +217,7 @@ async fn answer(
 
     let has_body = !body.is_end_stream();
     let hit = shared.faults().take(&head.method, head.uri.path(), has_body);
+    let mut happened = Vec::new();
     let reaction = match hit {
         Some((fault, _)) if fault.leaves_body_unread() => faulted(&shared, entry, &head, fault, None),
         hit => {
@@ -223,16 +231,23 @@ async fn answer(
             match hit {
                 Some((fault, applies_effect)) => {
                     let real = (applies_effect || fault.needs_answer()).then(|| carry_out(&shared, &head, &received));
+                    let (real, events) = real.unzip();
+                    happened = events.unwrap_or_default();
                     faulted(&shared, entry, &head, fault, real)
                 }
                 None => {
-                    let answer = carry_out(&shared, &head, &received);
+                    let answer;
+                    (answer, happened) = carry_out(&shared, &head, &received);
                     shared.close(entry, Outcome::Answered(answer.status().as_u16()));
                     Reaction::Answer { answer, delay: Duration::ZERO }
                 }
             }
         }
     };
+    // After what made it happen was told of.
+    if let Some(webhooks) = &*shared.webhooks() {
+        happened.iter().for_each(|event| webhooks.fire(event));
+    }
 
     let latency = *shared.latency();
     match reaction {
@@ -255,10 +270,11 @@ async fn answer(
     }
 }
 
-fn carry_out(shared: &Shared, head: &Parts, received: &Received) -> Answer {
+/// The answer, and what has happened.
+fn carry_out(shared: &Shared, head: &Parts, received: &Received) -> (Answer, Vec<Event>) {
     if received.too_long {
         let status = StatusCode::PAYLOAD_TOO_LARGE;
-        return Refusal::bare(status, "request entity too large").into_answer();
+        return (Refusal::bare(status, "request entity too large").into_answer(), Vec::new());
     }
     let now = shared.clock.now();
     shared.world().handle(head, &received.bytes, now)

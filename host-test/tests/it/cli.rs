@@ -8,8 +8,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use memberspot_host::COMPONENT;
 use memberspot_host::catalog::Catalog;
+use memberspot_host::{COMPONENT, WEBHOOK_RECEIVER};
 use serde_json::{Value, json};
 
 pub const KEY: &str = "canary-4711";
@@ -264,6 +264,12 @@ fn the_component_is_handed_out() {
     assert_eq!(described["bytes"].as_u64(), Some(output.stdout.len() as u64));
     assert_eq!(described["imports"], run(&mut memberspot(&["component", "--json"])).json()["imports"]);
 
+    let output = memberspot(&["component", "--receiver", "--out", "-"]).output().unwrap();
+    assert!(output.status.success() && output.stdout == WEBHOOK_RECEIVER);
+    let described = run(&mut memberspot(&["component", "--json", "--receiver"])).json();
+    assert_eq!(described["bytes"].as_u64(), Some(WEBHOOK_RECEIVER.len() as u64));
+    assert_eq!(run(&mut memberspot(&["component", "--receiver", "--flavour", "tools"])).code, 2);
+
     assert_eq!(run(&mut memberspot(&["component", "--flavour", "none"])).code, 2);
     assert_eq!(run(&mut memberspot(&["component", "--out", "/no/such/folder/x"])).code, 4);
 }
@@ -276,7 +282,7 @@ fn completions_and_help_are_there() {
     }
     let help = run(&mut memberspot(&["--help"]));
     assert!(help.code == 0 && help.stdout.contains("Exit codes:"), "{}", help.stdout);
-    for command in ["run", "bulk", "functions", "component", "completions"] {
+    for command in ["run", "bulk", "receive", "functions", "component", "completions"] {
         assert_eq!(run(&mut memberspot(&[command, "--help"])).code, 0);
     }
     assert_eq!(run(&mut memberspot(&["--version"])).stdout, format!("memberspot {}\n", env!("CARGO_PKG_VERSION")));

@@ -21,6 +21,7 @@ mod modules;
 mod network;
 mod precompiled;
 mod rate;
+mod receive;
 mod receiver;
 mod refusals;
 mod release;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -9,80 +10,34 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use futures_util::FutureExt as _;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::{Body, Frame};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use memberspot_host::receiver::{self, FORWARD_SECRET, FORWARD_TIMEOUT_MS, FORWARD_URL, Forwarded, Hook, TOKEN as TOKEN_NAME};
+use memberspot_host::sender::{PooledSender, Reach};
+use memberspot_host::simulator::{Delivered, Webhook as Webhooks};
+use memberspot_host::{ApiKey, HostError, Limits, WEBHOOK_RECEIVER as RECEIVER};
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, Interval};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Interval;
 use wasmparser::{Parser, Payload};
-use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{Engine, Store};
-use wasmtime_wasi::{HostMonotonicClock, WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
-use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::stage::Stage;
-
-const RECEIVER: &[u8] = include_bytes!(env!("MEMBERSPOT_WEBHOOK_RECEIVER"));
 
 const TOKEN: &str = "Zk3-_9aBcDeFgHiJkLmNoP";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const HANDSHAKE: &str = r#"{"event":"auth_test"}"#;
 const EVENT: &str = r#"{"event":"user_added","data":{"email":"mia@example.com","uid":"u1"},"offerId":"offer-yoga-basic"}"#;
 
-/// A host of the test's own, which gives the interfaces of `wasi:http/proxy` and the environment, and nothing else.
-struct State {
-    wasi: WasiCtx,
-    http: WasiHttpCtx,
-    table: ResourceTable,
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-impl WasiHttpView for State {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: Default::default() }
-    }
-}
-
-/// So that the component's time stands still where tokio's does.
-struct TokioClock(Instant);
-
-impl HostMonotonicClock for TokioClock {
-    fn resolution(&self) -> u64 {
-        1_000_000
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.0.elapsed().as_nanos()).unwrap()
-    }
-}
-
-fn compiled() -> &'static ProxyPre<State> {
-    static COMPILED: OnceLock<ProxyPre<State>> = OnceLock::new();
-    COMPILED.get_or_init(|| {
-        let engine = Engine::default();
-        let component = Component::new(&engine, RECEIVER).unwrap();
-        let mut linker = Linker::new(&engine);
-        wasmtime_wasi_http::p2::add_to_linker_async(&mut linker).unwrap();
-        wasmtime_wasi::p2::bindings::cli::environment::add_to_linker::<State, wasmtime_wasi::cli::WasiCli>(
-            &mut linker,
-            wasmtime_wasi::cli::WasiCliView::cli,
-        )
-        .unwrap();
-        ProxyPre::new(linker.instantiate_pre(&component).unwrap()).unwrap()
-    })
+fn compiled() -> &'static receiver::Receiver {
+    static COMPILED: OnceLock<receiver::Receiver> = OnceLock::new();
+    COMPILED.get_or_init(|| receiver::Receiver::new().unwrap())
 }
 
 /// The receiver with its environment; each request gets an instance of its own.
@@ -91,8 +46,7 @@ struct Receiver(BTreeMap<&'static str, String>);
 
 impl Receiver {
     fn forwarding_to(url: impl Into<String>) -> Self {
-        let token = ("MEMBERSPOT_WEBHOOK_TOKEN", TOKEN.into());
-        Self([token, ("MEMBERSPOT_FORWARD_URL", url.into()), ("MEMBERSPOT_FORWARD_SECRET", SECRET.into())].into())
+        Self([(TOKEN_NAME, TOKEN.into()), (FORWARD_URL, url.into()), (FORWARD_SECRET, SECRET.into())].into())
     }
 
     fn with(mut self, name: &'static str, value: &str) -> Self {
@@ -105,35 +59,31 @@ impl Receiver {
         self
     }
 
+    fn hook(&self) -> Hook {
+        let variables = self.0.iter().map(|(name, value)| (*name, ApiKey::new(value.as_str())));
+        compiled().hook(variables, PooledSender::new(Reach::Internal))
+    }
+
     /// Lets it answer a request, and says how: the status and the body. It never traps.
-    async fn answer<B>(&self, mut request: Request<B>) -> (u16, String)
+    async fn answer<B>(&self, request: Request<B>) -> (u16, String)
     where
         B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
     {
-        let mut wasi = WasiCtx::builder();
-        self.0.iter().for_each(|(name, value)| {
-            wasi.env(name, value);
-        });
-        wasi.monotonic_clock(TokioClock(Instant::now()));
-        let state = State { wasi: wasi.build(), http: WasiHttpCtx::new(), table: ResourceTable::new() };
-        let mut store = Store::new(compiled().engine(), state);
-        request.headers_mut().insert("host", "receiver.example.com".parse().unwrap());
-        let (sender, answer) = oneshot::channel::<Result<_, ErrorCode>>();
-        let request = store.data_mut().http().new_incoming_request(Scheme::Http, request).unwrap();
-        let out = store.data_mut().http().new_response_outparam(sender).unwrap();
-        let handled = tokio::spawn(async move {
-            let proxy = compiled().instantiate_async(&mut store).await?;
-            proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
-        });
-        let (head, body) = answer.await.expect("an answer").expect("no error").into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        handled.await.unwrap().expect("no trap");
+        let (head, body) = self.hook().answer(request).await.expect("an answer").response.into_parts();
         (head.status.as_u16(), String::from_utf8(body.into()).unwrap())
     }
 
     /// Answers what Memberspot sends.
     async fn receive(&self, body: &str) -> u16 {
         self.answer(hook(body.to_owned())).await.0
+    }
+
+    /// Serves it until the test ends, and gives its address.
+    async fn serve(&self) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(receiver::serve(self.hook(), listener, |_| {}, pending()));
+        address
     }
 }
 
@@ -146,6 +96,8 @@ fn hook(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
 struct Endpoint {
     address: SocketAddr,
     received: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
+    /// As above, one after the other.
+    arriving: mpsc::UnboundedReceiver<(HeaderMap, Bytes)>,
 }
 
 impl Endpoint {
@@ -153,16 +105,18 @@ impl Endpoint {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::<Mutex<Vec<_>>>::default();
+        let (arrives, arriving) = mpsc::unbounded_channel();
         let kept = received.clone();
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                let kept = kept.clone();
+                let (kept, arrives) = (kept.clone(), arrives.clone());
                 let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                    let kept = kept.clone();
+                    let (kept, arrives) = (kept.clone(), arrives.clone());
                     async move {
                         let (head, body) = request.into_parts();
                         let body = body.collect().await?.to_bytes();
-                        kept.lock().unwrap().push((head.headers, body));
+                        kept.lock().unwrap().push((head.headers.clone(), body.clone()));
+                        let _ = arrives.send((head.headers, body));
                         // Where a status of 3xx leads to: itself.
                         let answer = Response::builder().status(status).header("location", "/elsewhere");
                         Ok::<_, hyper::Error>(answer.body(Full::new(Bytes::from_static(b"{}"))).unwrap())
@@ -171,7 +125,7 @@ impl Endpoint {
                 tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service));
             }
         });
-        Self { address, received }
+        Self { address, received, arriving }
     }
 
     fn url(&self) -> String {
@@ -186,9 +140,20 @@ impl Endpoint {
     fn event(&self) -> Value {
         let received = self.received();
         let [(headers, body)] = received.as_slice() else { panic!("{} requests", received.len()) };
-        Webhook::new(SECRET).unwrap().verify(body, headers).unwrap();
-        serde_json::from_slice(body).unwrap()
+        genuine(headers, body)
     }
+
+    /// The next event that comes, if its signature is right.
+    async fn next(&mut self) -> Value {
+        let (headers, body) = self.arriving.recv().await.unwrap();
+        genuine(&headers, &body)
+    }
+}
+
+/// An event, if its signature is right.
+fn genuine(headers: &HeaderMap, body: &[u8]) -> Value {
+    Webhook::new(SECRET).unwrap().verify(body, headers).unwrap();
+    serde_json::from_slice(body).unwrap()
 }
 
 /// A listener that says this to whoever connects, and then nothing any more.
@@ -207,8 +172,56 @@ async fn saying(answer: &'static str) -> String {
     url
 }
 
+/// Everything is real but Memberspot: somebody buys an offer and becomes a member, which Memberspot sends an event of; the
+/// receiver signs it, an engine checks that, and welcomes the new member with another offer.
 #[tokio::test]
 async fn from_event_to_access() {
+    let (mut engine, stage) = (Endpoint::start(204).await, Stage::new().await);
+    let receiver = Receiver::forwarding_to(engine.url()).serve().await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    stage.simulator.send_webhooks(Webhooks {
+        url: format!("http://{receiver}/hooks/{TOKEN}").parse().unwrap(),
+        sender: Arc::new(PooledSender::new(Reach::Internal)),
+        on_delivery: Arc::new(move |delivery| tell.send(*delivery).unwrap()),
+    });
+    let mut delivered = async |event: &str| {
+        let delivery = told.recv().await.unwrap();
+        assert_eq!((delivery.event, delivery.attempt, delivery.delivered), (event, 1, Delivered::Answered(StatusCode::OK)));
+    };
+    delivered("auth_test").await;
+
+    let bought = json!({"email": "mia@example.com", "offerId": "offer-yoga-basic", "orderId": "order-1"});
+    let mia = stage.call("grant-access", bought).await.unwrap();
+    let event = engine.next().await;
+    assert_eq!(
+        (&event["name"], &event["email"], &event["uid"]),
+        (&json!("user_added"), &json!("mia@example.com"), &mia["uid"])
+    );
+    assert!(event["occurredAt"].is_string() && event.get("offerId").is_none(), "{event}");
+    let parsed = stage.call("parse-webhook", json!({"body": event["raw"]})).await.unwrap();
+    assert_eq!(parsed, json!({"tag": "event", "val": event}), "as the connector has it");
+    let granted = engine.next().await;
+    assert_eq!((&granted["name"], &granted["offerId"]), (&json!("offer_granted"), &json!("offer-yoga-basic")));
+    delivered("user_added").await;
+    delivered("offer_granted").await;
+
+    // What the engine does with it.
+    stage.call("grant-access", json!({"email": event["email"], "offerId": "offer-breath"})).await.unwrap();
+    let welcome = engine.next().await;
+    assert_eq!((&welcome["name"], &welcome["offerId"]), (&json!("offer_granted"), &json!("offer-breath")));
+    let (school, now) = (stage.school(), stage.simulator.clock().now());
+    assert!(
+        ["offer-yoga-basic", "offer-breath"].iter().all(|id| school.member("mia@example.com").unwrap().has_access(id, now))
+    );
+    // What changes nothing is no event.
+    stage.call("grant-access", json!({"email": event["email"], "offerId": "offer-breath"})).await.unwrap();
+    stage.call("grant-access", json!({"email": "ole@example.com", "offerId": "offer-breath"})).await.unwrap();
+    assert_eq!(engine.next().await["email"], "ole@example.com");
+    assert_eq!(engine.received().len(), 4, "the handshake is not forwarded");
+}
+
+#[tokio::test]
+async fn an_event_is_forwarded_as_the_connector_reads_it() {
     let (endpoint, stage) = (Endpoint::start(204).await, Stage::new().await);
     let receiver = Receiver::forwarding_to(endpoint.url());
     assert_eq!(receiver.receive(HANDSHAKE).await, 200);
@@ -221,11 +234,6 @@ async fn from_event_to_access() {
     assert_eq!(event, expected);
     let parsed = stage.call("parse-webhook", json!({"body": EVENT})).await.unwrap();
     assert_eq!(parsed, json!({"tag": "event", "val": event}), "as the connector has it");
-
-    // What the engine does with it.
-    stage.call("grant-access", json!({"email": event["email"], "offerId": event["offerId"]})).await.unwrap();
-    let school = stage.school();
-    assert!(school.member("mia@example.com").unwrap().has_access("offer-yoga-basic", stage.simulator.clock().now()));
 }
 
 #[tokio::test]
@@ -265,10 +273,10 @@ async fn everything_else_is_not_found() {
         assert_eq!(receiver.answer(request).await, nothing, "{path}");
     }
     // Without a token that is worth the name, nobody is admitted.
-    let unset = receiver.clone().without("MEMBERSPOT_WEBHOOK_TOKEN");
+    let unset = receiver.clone().without(TOKEN_NAME);
     assert_eq!(unset.answer(hook(EVENT)).await, nothing);
     for token in ["", "short", &TOKEN[1..]] {
-        let weak = receiver.clone().with("MEMBERSPOT_WEBHOOK_TOKEN", token);
+        let weak = receiver.clone().with(TOKEN_NAME, token);
         let request = Request::post(format!("/hooks/{token}")).body(Full::from(EVENT)).unwrap();
         assert_eq!(weak.answer(request).await, nothing, "{token}");
     }
@@ -343,12 +351,12 @@ async fn only_what_was_accepted_is_done() {
 #[tokio::test]
 async fn a_target_cannot_hold_the_receiver() {
     for answer in ["", "HTTP/1.1 200", "HTTP/1.1 100 Continue\r\n\r\n"] {
-        let receiver = Receiver::forwarding_to(saying(answer).await).with("MEMBERSPOT_FORWARD_TIMEOUT_MS", "300");
+        let receiver = Receiver::forwarding_to(saying(answer).await).with(FORWARD_TIMEOUT_MS, "300");
         assert_eq!(receiver.receive(EVENT).await, 503, "{answer}");
     }
     // With the status, it is accepted; the body may never come.
     let headers = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n";
-    let receiver = Receiver::forwarding_to(saying(headers).await).with("MEMBERSPOT_FORWARD_TIMEOUT_MS", "300");
+    let receiver = Receiver::forwarding_to(saying(headers).await).with(FORWARD_TIMEOUT_MS, "300");
     assert_eq!(receiver.receive(EVENT).await, 200);
     // Nobody listens any more.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -364,17 +372,17 @@ async fn a_target_cannot_hold_the_receiver() {
 async fn a_wrong_configuration_is_named_to_the_handshake() {
     let receiver = Receiver::forwarding_to("https://engine.example.com/");
     let wrong = [
-        ("MEMBERSPOT_FORWARD_URL", "http://engine.example.com/hush"),
-        ("MEMBERSPOT_FORWARD_URL", "https://hush:hush@engine.example.com/"),
-        ("MEMBERSPOT_FORWARD_SECRET", "whsec_aHVzaA=="),
-        ("MEMBERSPOT_FORWARD_SECRET", "hush"),
-        ("MEMBERSPOT_FORWARD_TIMEOUT_MS", "60001"),
+        (FORWARD_URL, "http://engine.example.com/hush"),
+        (FORWARD_URL, "https://hush:hush@engine.example.com/"),
+        (FORWARD_SECRET, "whsec_aHVzaA=="),
+        (FORWARD_SECRET, "hush"),
+        (FORWARD_TIMEOUT_MS, "60001"),
     ];
     for (name, value) in wrong {
         let (status, text) = receiver.clone().with(name, value).answer(hook(HANDSHAKE)).await;
         assert!(status == 500 && text.starts_with(name) && !text.contains("hush") && !text.contains(value), "{status} {text}");
     }
-    for name in ["MEMBERSPOT_FORWARD_URL", "MEMBERSPOT_FORWARD_SECRET"] {
+    for name in [FORWARD_URL, FORWARD_SECRET] {
         let (status, text) = receiver.clone().without(name).answer(hook(HANDSHAKE)).await;
         assert!(status == 500 && text.starts_with(name), "{status} {text}");
     }
@@ -444,4 +452,94 @@ async fn a_thousand_junk_bodies_change_nothing() {
     assert!(statuses.keys().all(|status| [400, 413].contains(status)), "{statuses:?}");
     assert!(endpoint.received().is_empty());
     assert_eq!(receiver.receive(EVENT).await, 200);
+}
+
+/// Sends all of this over a connection, and reads until it is closed.
+async fn talk(address: SocketAddr, request: &[u8]) -> String {
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    connection.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn it_is_served_over_sockets() {
+    let endpoint = Endpoint::start(200).await;
+    let address = Receiver::forwarding_to(endpoint.url()).serve().await;
+    let post = |version: &str, headers: &str, body: &str| {
+        let length = body.len();
+        format!("POST /hooks/{TOKEN} HTTP/{version}\r\n{headers}content-length: {length}\r\n\r\n{body}")
+    };
+    for (request, status) in [
+        (post("1.1", "host: x\r\n", EVENT), 200),
+        // Without what HTTP/1.1 asks for.
+        (post("1.0", "", EVENT), 200),
+        (post("1.1", "host: x\r\n", "junk"), 400),
+        (post("1.1", "host: x\r\n", &" ".repeat(1 << 20)), 413),
+        (format!("POST /hooks/x HTTP/1.1\r\nhost: x\r\ncontent-length: 300000\r\n\r\n{}", " ".repeat(300_000)), 404),
+        ("GET / HTTP/1.1\r\nhost: x\r\n\r\n".into(), 404),
+        ("junk\r\n\r\n".into(), 400),
+        (format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(100_000)), 431),
+    ] {
+        let answer = talk(address, request.as_bytes()).await;
+        assert_eq!(answer.split(' ').nth(1), Some(status.to_string().as_str()), "{request:.60}: {answer}");
+    }
+    assert_eq!(endpoint.received().len(), 2);
+}
+
+/// What is there is dealt with, and what only listens is let go of.
+#[tokio::test]
+async fn it_ends_in_good_order() {
+    let target = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let hook = Receiver::forwarding_to(format!("http://{}/", target.local_addr().unwrap())).hook();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (end, ended) = oneshot::channel::<()>();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let observer = move |entry: &receiver::Entry| tell.send(entry.clone()).unwrap();
+    let served = tokio::spawn(receiver::serve(hook, listener, observer, async { drop(ended.await) }));
+    let silent = TcpStream::connect(address).await.unwrap();
+    let request = format!("POST /hooks/{TOKEN} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{EVENT}", EVENT.len());
+    let asked = tokio::spawn(async move { talk(address, request.as_bytes()).await });
+    let (mut forwarded, _) = target.accept().await.unwrap();
+
+    end.send(()).unwrap();
+    forwarded.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    assert!(asked.await.unwrap().starts_with("HTTP/1.1 200 "));
+    served.await.unwrap();
+    drop(silent);
+    assert!(TcpStream::connect(address).await.is_err(), "it still listens");
+    let entry = told.recv().await.unwrap();
+    assert_eq!((entry.sequence, entry.post, entry.error), (1, true, None));
+    assert_eq!((entry.status, entry.forwarded), (Some(StatusCode::OK), Some(Forwarded::Answered(StatusCode::ACCEPTED))));
+    assert!(told.recv().await.is_none(), "more than one request");
+}
+
+#[tokio::test]
+async fn its_instances_are_bounded() {
+    let endpoint = Endpoint::start(200).await;
+    let within = |change: fn(&mut Limits)| {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        let variables = Receiver::forwarding_to(endpoint.url()).0;
+        let variables = variables.into_iter().map(|(name, value)| (name, ApiKey::new(value)));
+        receiver::Receiver::within(limits).unwrap().hook(variables, PooledSender::new(Reach::Internal))
+    };
+    let memory = within(|limits| limits.memory = 256 << 10).answer(hook(vec![b' '; 256 << 10])).await;
+    assert!(matches!(memory, Err(HostError::OutOfMemory { .. })), "{memory:?}");
+    let sent = within(|limits| limits.sent = 10).answer(hook(EVENT)).await;
+    assert!(matches!(sent, Err(HostError::OutOfTraffic { .. })), "{sent:?}");
+    let time = within(|limits| limits.time = Duration::from_millis(100));
+    let time = time.answer(Request::post(format!("/hooks/{TOKEN}")).body(Trickle(None)).unwrap()).await;
+    assert!(matches!(time, Err(HostError::TimedOut { .. })), "{time:?}");
+    // One is answered and never ends; there is no room for another.
+    let full = within(|limits| (limits.calls, limits.waiting) = (1, 0));
+    let endless = Request::post(format!("/hooks/{TOKEN}")).body(Trickle(None)).unwrap();
+    let mut endless = Box::pin(full.answer(endless));
+    assert!(endless.as_mut().now_or_never().is_none());
+    let busy = full.answer(hook(EVENT)).await;
+    assert!(matches!(busy, Err(HostError::Busy { .. })), "{busy:?}");
+    drop(endless);
+    assert_eq!(full.answer(hook(EVENT)).await.unwrap().response.status(), StatusCode::OK);
 }

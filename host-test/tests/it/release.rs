@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use memberspot_host::COMPONENT;
 use memberspot_host::catalog::WIT;
+use memberspot_host::{COMPONENT, WEBHOOK_RECEIVER};
 use memberspot_release::{CHECKSUMS, Error, Files, Interface};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType, OciLayout};
 use serde_json::Value;
@@ -68,13 +68,16 @@ fn a_release_has_everything_and_says_its_checksums() {
     for name in [format!("{interface}.wit"), format!("{interface}.wasm"), "LICENSE-MIT".into(), "LICENSE-APACHE".into()] {
         assert!(!files[&name].is_empty(), "{name}");
     }
-    // As many components as `memberspot component` knows flavours.
+    assert!(files["memberspot-receiver.wasm"] == WEBHOOK_RECEIVER);
+    // Beside it, as many components as `memberspot component` knows flavours.
     let known = run(&mut memberspot(&["component", "--help"])).stdout;
-    for name in components(&files) {
+    let mut components = components(&files);
+    assert!(components.remove("memberspot-receiver"));
+    for name in &components {
         assert!(files.contains_key(&format!("{name}.wasm")), "{name}");
         assert!(known.contains(&format!("- {}", name.strip_prefix("memberspot-").unwrap_or("connector"))), "{name}: {known}");
     }
-    assert_eq!(components(&files).len(), known.lines().filter(|line| line.trim_start().starts_with("- ")).count(), "{known}");
+    assert_eq!(components.len(), known.lines().filter(|line| line.trim_start().starts_with("- ")).count(), "{known}");
 
     let checksums = str::from_utf8(&files[CHECKSUMS]).unwrap();
     let checksums: BTreeMap<_, _> =
@@ -178,8 +181,13 @@ fn the_bill_of_materials_is_that_of_the_component() {
 
         let packages = bill["components"].as_array().unwrap();
         let named = |name: &str| packages.iter().find(|it| it["name"] == name);
-        // In the component, by ways of their own: itself, its core, an allocator, JSON, and the standard library.
-        for inside in ["memberspot-connector", "memberspot-core", "dlmalloc", "serde_json", "rust-std"] {
+        // In the component, by ways of their own: itself, its core, an allocator, what it reads or signs with, and the standard
+        // library.
+        let own: &[_] = match name {
+            "memberspot-receiver" => &["memberspot-webhook-receiver", "hmac", "wasi"],
+            _ => &["memberspot-connector", "serde_json"],
+        };
+        for inside in ["memberspot-core", "dlmalloc", "rust-std"].iter().chain(own) {
             assert!(named(inside).is_some(), "{name} lacks {inside}");
         }
         // The host's; a macro, which runs while compiling; and what reads the WIT then.

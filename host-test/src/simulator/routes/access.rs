@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::form::Form;
 use super::super::nest::{self, Answer, Refusal};
 use super::super::school::AccessChange;
+use super::super::webhooks::Event;
 use super::{Visit, user, user_not_found};
 
 /// Grants an offer; an unknown address becomes a member. Names that a member already has are kept.
@@ -19,15 +20,23 @@ pub(super) fn grant(visit: &mut Visit<'_>) -> Result<Answer, Refusal> {
 
     let school = &mut *visit.school;
     school.offer(&offer_id).ok_or_else(offer_not_found)?;
-    if school.member(&email).is_none() {
+    let is_new = school.member(&email).is_none();
+    if is_new {
         school.create_member(&email, visit.now);
     }
+    let had_access = school.member(&email).is_some_and(|member| member.has_access(&offer_id, visit.now));
     if let Some(member) = school.member_mut(&email) {
         member.firstname = member.firstname.take().or(firstname);
         member.name = member.name.take().or(name);
     }
     school.grant(&email, &offer_id, order_id, visit.now);
     let member = school.member(&email).ok_or_else(user_not_found)?;
+    if is_new {
+        visit.events.push(Event::of("user_added", member, None, visit.now));
+    }
+    if !had_access {
+        visit.events.push(Event::of("offer_granted", member, Some(offer_id), visit.now));
+    }
     Ok(nest::json(&user(member)))
 }
 

@@ -20,6 +20,7 @@ use super::nest::{self, Answer, Refusal};
 use super::paths;
 use super::school::{Member, School};
 use super::tokens::{Login, LoginTokens};
+use super::webhooks::Event;
 
 /// One operation of the API.
 struct Route {
@@ -76,6 +77,8 @@ struct Visit<'w> {
     tokens: &'w mut LoginTokens,
     origin: &'w str,
     now: OffsetDateTime,
+    /// What happens that somebody may have to be told of.
+    events: &'w mut Vec<Event>,
     /// The decoded values at the `{}` segments of the route; there are as many as segments.
     params: Vec<String>,
     /// The raw query.
@@ -101,14 +104,22 @@ impl World {
         self.schools.iter_mut().find(|school| school.opens_with(key))
     }
 
-    /// Does what a request asks for, and answers as the server would.
-    pub(super) fn handle(&mut self, head: &Parts, body: &Bytes, now: OffsetDateTime) -> Answer {
-        self.try_handle(head, body, now).unwrap_or_else(Refusal::into_answer)
+    /// Does what a request asks for, and answers as the server would. With what has happened.
+    pub(super) fn handle(&mut self, head: &Parts, body: &Bytes, now: OffsetDateTime) -> (Answer, Vec<Event>) {
+        let mut events = Vec::new();
+        let answer = self.try_handle(head, body, now, &mut events).unwrap_or_else(Refusal::into_answer);
+        (answer, events)
     }
 
     // The order of the steps is that of a NestJS server: the body parser runs before the router, the router before the
     // guards, and the parameters are decoded on the way to the handler.
-    fn try_handle(&mut self, head: &Parts, body: &Bytes, now: OffsetDateTime) -> Result<Answer, Refusal> {
+    fn try_handle(
+        &mut self,
+        head: &Parts,
+        body: &Bytes,
+        now: OffsetDateTime,
+        events: &mut Vec<Event>,
+    ) -> Result<Answer, Refusal> {
         let body = parse_body(&head.headers, body)?;
         let path = head.uri.path();
         let method = match &head.method {
@@ -149,6 +160,7 @@ impl World {
             tokens: &mut self.tokens,
             origin: &self.origin,
             now,
+            events,
             query: head.uri.query().unwrap_or_default(),
             body,
         })?;
