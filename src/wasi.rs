@@ -25,7 +25,7 @@ use wasi::{
     },
     io::{
         poll::{self, Pollable},
-        streams::StreamError,
+        streams::{OutputStream, StreamError},
     },
 };
 
@@ -93,11 +93,10 @@ impl Wasi {
                 wait.end(Ok(()));
             }
         }
-        let now = self.now();
-        for wait in &waits {
-            if wait.outcome.get().is_none() && wait.until <= now {
-                wait.end(Err(Elapsed));
-            }
+        let mut waiting = waits.iter().filter(|wait| wait.outcome.get().is_none()).peekable();
+        if waiting.peek().is_some() {
+            let now = self.now();
+            waiting.filter(|wait| wait.until <= now).for_each(|wait| wait.end(Err(Elapsed)));
         }
     }
 
@@ -123,38 +122,36 @@ impl Wasi {
         .await
     }
 
-    /// Sends the body, piece by piece as the engine takes it. Stops early when the answer is there already, or when the
-    /// connection does not take more: an answer may still come then, and it says more than the broken upload.
+    /// Sends what is left of the body, piece by piece as the engine takes it. Stops early when the answer is there already, or
+    /// when the connection does not take more: an answer may still come then, and it says more than the broken upload.
     async fn upload(
         &self,
-        body: &OutgoingBody,
-        mut rest: &[u8],
+        mut upload: Upload<'_>,
         response: &FutureIncomingResponse,
         bounds: Bounds,
-    ) -> Result<Upload, Fault> {
-        let Ok(stream) = body.write() else { return Err(Fault::Unsendable) };
+    ) -> Result<Option<OutgoingBody>, Fault> {
         let mut flushing = false;
         loop {
-            match stream.check_write() {
+            match upload.stream.check_write() {
                 Ok(0) => {
                     let until = bounds.deadline.min(self.now().saturating_add(bounds.between_bytes));
                     let answered = response.subscribe();
-                    self.ready(vec![stream.subscribe(), answered], until).await.map_err(|Elapsed| Fault::TimedOut)?;
+                    self.ready(vec![upload.stream.subscribe(), answered], until).await.map_err(|Elapsed| Fault::TimedOut)?;
                     if response.subscribe().ready() {
-                        return Ok(Upload::Stopped);
+                        return Ok(upload.stop());
                     }
                 }
-                Ok(_) if flushing => return Ok(Upload::Complete),
+                Ok(_) if flushing => return Ok(upload.finish()),
                 Ok(room) => {
                     let room = usize::try_from(room).unwrap_or(PIECE).min(PIECE);
-                    let (piece, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
-                    rest = later;
-                    flushing = rest.is_empty();
-                    if stream.write(piece).is_err() || (flushing && stream.flush().is_err()) {
-                        return Ok(Upload::Stopped);
+                    let (piece, later) = upload.rest.split_at_checked(room).unwrap_or((upload.rest, &[]));
+                    upload.rest = later;
+                    flushing = upload.rest.is_empty();
+                    if upload.stream.write(piece).is_err() || (flushing && upload.stream.flush().is_err()) {
+                        return Ok(upload.stop());
                     }
                 }
-                Err(_) => return Ok(Upload::Stopped),
+                Err(_) => return Ok(upload.stop()),
             }
         }
     }
@@ -163,12 +160,13 @@ impl Wasi {
     async fn head(&self, response: &FutureIncomingResponse, bounds: Bounds) -> Result<IncomingResponse, Fault> {
         let until = bounds.deadline.min(self.now().saturating_add(bounds.first_byte));
         loop {
+            self.ready(vec![response.subscribe()], until).await.map_err(|Elapsed| Fault::TimedOut)?;
             match response.get() {
                 Some(Ok(Ok(response))) => return Ok(response),
                 Some(Ok(Err(code))) => return Err(fault(&code)),
                 // Taken before, which nobody did.
                 Some(Err(())) => return Err(Fault::Broken),
-                None => self.ready(vec![response.subscribe()], until).await.map_err(|Elapsed| Fault::TimedOut)?,
+                None => {}
             }
         }
     }
@@ -181,7 +179,7 @@ impl Wasi {
         most: usize,
         bounds: Bounds,
     ) -> (Vec<u8>, Option<Fault>) {
-        let mut received = Vec::with_capacity(length.unwrap_or(0).min(most).min(PIECE));
+        let mut received = vec![];
         if length.is_some_and(|length| length > most) {
             return (received, Some(Fault::TooLarge));
         }
@@ -201,9 +199,15 @@ impl Wasi {
                         received.extend(piece.into_iter().take(room));
                         return (received, Some(Fault::TooLarge));
                     }
-                    received.extend(piece);
+                    if received.is_empty() {
+                        // Most answers come in one piece.
+                        received = piece;
+                        received.reserve_exact(length.unwrap_or(0).min(PIECE).saturating_sub(received.len()));
+                    } else {
+                        received.extend(piece);
+                    }
                     // A server that trickles keeps the stream ready, so the deadline is looked at here as well.
-                    if self.now() >= bounds.deadline {
+                    if length != Some(received.len()) && self.now() >= bounds.deadline {
                         return (received, Some(Fault::TimedOut));
                     }
                 }
@@ -218,13 +222,44 @@ impl Wasi {
     }
 }
 
-/// How an upload ended.
-#[derive(PartialEq)]
-enum Upload {
+/// A body on its way to the engine.
+struct Upload<'a> {
+    stream: OutputStream,
+    body: OutgoingBody,
+    rest: &'a [u8],
+}
+
+impl<'a> Upload<'a> {
+    /// Hands over a body before its request leaves, if the engine takes all of it at once: they then leave together. `None` when
+    /// it has.
+    fn begin(body: OutgoingBody, bytes: &'a [u8]) -> Result<Option<Self>, Fault> {
+        let Ok(stream) = body.write() else { return Err(Fault::Unsendable) };
+        let upload = Self { stream, body, rest: bytes };
+        let fits = |room| usize::try_from(room).is_ok_and(|room| room >= bytes.len());
+        if bytes.len() <= PIECE && upload.stream.check_write().is_ok_and(fits) {
+            if upload.stream.write(bytes).is_err() {
+                return Err(Fault::Unsendable);
+            }
+            upload.finish();
+            return Ok(None);
+        }
+        Ok(Some(upload))
+    }
+
     /// The engine has it all.
-    Complete,
-    /// An answer is there, or the connection takes no more.
-    Stopped,
+    fn finish(self) -> Option<OutgoingBody> {
+        let Self { stream, body, .. } = self;
+        drop(stream);
+        // An engine that counts differently says so in its answer, too.
+        let _ = OutgoingBody::finish(body, None);
+        None
+    }
+
+    /// It takes no more. To drop a body that is not finished would abort the exchange, and the answer with it: it is to be kept
+    /// for as long as that takes.
+    fn stop(self) -> Option<OutgoingBody> {
+        Some(self.body)
+    }
 }
 
 impl Transport for Wasi {
@@ -239,35 +274,28 @@ impl Transport for Wasi {
 
     async fn exchange(&self, request: Outgoing<'_>, bounds: Bounds) -> Result<Incoming, Fault> {
         let outgoing = outgoing(&request)?;
-        let mut body = match request.body {
-            Some(bytes) => Some((outgoing.body().map_err(|()| Fault::Unsendable)?, bytes.as_bytes())),
+        let upload = match request.body {
+            Some(bytes) => Upload::begin(outgoing.body().map_err(|()| Fault::Unsendable)?, bytes.as_bytes())?,
             None => None,
         };
         let response = outgoing_handler::handle(outgoing, Some(options(bounds))).map_err(|code| fault(&code))?;
-        if let Some((outgoing_body, bytes)) = body.take() {
-            match self.upload(&outgoing_body, bytes, &response, bounds).await? {
-                Upload::Complete => {
-                    // An engine that counts differently says so in its answer, too.
-                    let _ = OutgoingBody::finish(outgoing_body, None);
-                }
-                // To drop a body that is not finished would abort the exchange, and the answer with it.
-                Upload::Stopped => body = Some((outgoing_body, bytes)),
-            }
-        }
+        let unfinished = match upload {
+            Some(upload) => self.upload(upload, &response, bounds).await?,
+            None => None,
+        };
         let head = self.head(&response, bounds).await?;
         let status = head.status();
         let headers = head.headers().entries();
         let most = if is_success(status) { bounds.most_bytes } else { bounds.most_bytes.min(MOST_ERROR_BYTES) };
         let (received, fault) = self.download(&head, content_length(&headers), most, bounds).await;
-        drop(body);
+        drop(unfinished);
         Ok(Incoming { status, headers, body: received, fault })
     }
 }
 
 /// The request as `wasi:http` has it.
 fn outgoing(request: &Outgoing<'_>) -> Result<OutgoingRequest, Fault> {
-    let headers: Vec<_> = request.headers.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes())).collect();
-    let headers = Fields::from_list(&headers).map_err(|_| Fault::Unsendable)?;
+    let headers = Fields::from_list(&request.headers).map_err(|_| Fault::Unsendable)?;
     let outgoing = OutgoingRequest::new(headers);
     let method = match request.method {
         Method::Get => WasiMethod::Get,
@@ -278,7 +306,10 @@ fn outgoing(request: &Outgoing<'_>) -> Result<OutgoingRequest, Fault> {
     };
     let scheme = if request.origin.secure() { Scheme::Https } else { Scheme::Http };
     let set = || -> Result<(), ()> {
-        outgoing.set_method(&method)?;
+        // What it is from the beginning.
+        if request.method != Method::Get {
+            outgoing.set_method(&method)?;
+        }
         outgoing.set_scheme(Some(&scheme))?;
         outgoing.set_authority(Some(request.origin.authority()))?;
         outgoing.set_path_with_query(Some(request.target))

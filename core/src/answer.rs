@@ -46,14 +46,15 @@ pub const TOO_MANY: Malformed = Malformed("an answer of at most 10,000 items, 25
 const MOST_OBJECTS: usize = 250_000;
 const MOST_VALUES: usize = 1_000_000;
 
-/// Parses an answer that has not too much in it. Commas and braces are counted where texts have them, too; that errs on the
+/// What an answer holds that has not too much in it: an object or a list, if it is JSON. Commas and braces are counted where texts have them, too; that errs on the
 /// safe side.
 fn parse<'a>(body: &'a str, what: &'static str) -> Result<Json<'a>, Malformed> {
     let count = |wanted| body.bytes().filter(|byte| *byte == wanted).count();
     if body.len() > MOST_OBJECTS && (count(b'{') > MOST_OBJECTS || count(b',') > MOST_VALUES) {
         return Err(TOO_MANY);
     }
-    Json::parse(body).ok_or(Malformed(what))
+    let json = Json::presumed(body);
+    json.raw().starts_with(['{', '[']).then_some(json).ok_or(Malformed(what))
 }
 
 impl Answer {
@@ -97,20 +98,17 @@ impl Answer {
         Ok(Page { items, next })
     }
 
-    /// The acknowledgement of a write: an empty body, JSON of any shape, or a word such as `ok`. Reads the object where
-    /// there is one. A page of somebody else's (a proxy's, a captive portal's) is none.
-    pub fn acknowledgement(&self) -> Result<Option<Object<'_>>, Malformed> {
-        let body = self.body.trim();
-        match Json::parse(body) {
-            Some(json) => Ok(json.object()),
-            None if body.len() <= LONGEST_ACKNOWLEDGEMENT && !body.contains(['<', '{', '[']) => Ok(None),
-            None => Err(Malformed("an acknowledgement")),
+    /// The acknowledgement of a write: an empty body, JSON of any shape, or a word such as `ok`. A page of somebody else's (a
+    /// proxy's, a captive portal's) is none.
+    pub fn acknowledgement(&self) -> Result<Acknowledgement<'_>, Malformed> {
+        let json = Json::presumed(&self.body);
+        if let Some(object) = json.object() {
+            return Ok(Acknowledgement { object: Some(object), raw: json.raw() });
         }
-    }
-
-    /// The acknowledged entity's JSON text; empty where there is none.
-    pub fn raw_object(&self) -> String {
-        if Json::parse(&self.body).and_then(Json::object).is_some() { self.body.trim().to_owned() } else { String::new() }
+        let body = self.body.trim();
+        let is_word = body.len() <= LONGEST_ACKNOWLEDGEMENT && !body.contains(['<', '{', '[']);
+        let none = Acknowledgement { object: None, raw: "" };
+        if is_word || Json::parse(body).is_some() { Ok(none) } else { Err(Malformed("an acknowledgement")) }
     }
 
     /// A login token, and the address that logs in with it: an object, a JSON text, or the bare token.
@@ -200,6 +198,15 @@ impl Answer {
         let texts = message.list().unwrap_or_else(|| vec![message]);
         texts.into_iter().filter_map(Json::text).take(MOST_DETAILS).collect()
     }
+}
+
+/// What a write was acknowledged with.
+#[derive(Debug)]
+pub struct Acknowledgement<'a> {
+    /// The object, where it is one.
+    pub object: Option<Object<'a>>,
+    /// The object's JSON text; empty where there is none.
+    pub raw: &'a str,
 }
 
 /// One page of a list.
@@ -480,8 +487,7 @@ mod tests {
             let _ = answer.list("x", entity::offer);
             let _ = answer.entity("x", "user", entity::user);
             let _ = answer.login_token();
-            let _ = answer.acknowledgement().is_ok();
-            let raw = answer.raw_object();
+            let raw = answer.acknowledgement().map(|written| written.raw).unwrap_or_default();
             let looks_like_one = raw.is_empty() || raw.starts_with('{');
             prop_assert!(looks_like_one, "{}", raw);
         }

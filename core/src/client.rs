@@ -273,19 +273,17 @@ impl<T: Transport> Client<'_, T> {
     /// Sends a request once.
     async fn attempt(&self, request: &Request) -> Result<Answer, Trouble> {
         let Session { config, transport, deadline, sent, .. } = self.session;
-        let now = transport.now();
         let bounds = Bounds {
             deadline: *deadline,
-            first_byte: if request.slow { deadline.saturating_sub(now) } else { FIRST_BYTE },
+            first_byte: if request.slow { deadline.saturating_sub(transport.now()) } else { FIRST_BYTE },
             between_bytes: BETWEEN_BYTES,
             most_bytes: self.session.most_bytes.get(),
         };
-        let headers = self.headers(request);
         let outgoing = Outgoing {
             origin: &config.origin,
             method: request.method,
             target: &request.target,
-            headers: &headers,
+            headers: self.headers(request),
             body: request.body.as_deref(),
         };
         self.attempts.set(self.attempts.get().saturating_add(1));
@@ -298,19 +296,19 @@ impl<T: Transport> Client<'_, T> {
     }
 
     /// All headers of a request.
-    fn headers(&self, request: &Request) -> Vec<(String, String)> {
-        let mut headers = vec![
-            ("x-api-key".to_owned(), self.session.config.api_key.expose().to_owned()),
-            ("user-agent".to_owned(), USER_AGENT.to_owned()),
-            ("accept-encoding".to_owned(), "identity".to_owned()),
-        ];
+    fn headers(&self, request: &Request) -> Vec<(String, Vec<u8>)> {
+        let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+        let mut headers = Vec::with_capacity(request.headers.len().saturating_add(5));
+        headers.push(header("x-api-key", self.session.config.api_key.expose()));
+        headers.push(header("user-agent", USER_AGENT));
+        headers.push(header("accept-encoding", "identity"));
         if !request.headers.iter().any(|(name, _)| name == "accept") {
-            headers.push(("accept".to_owned(), "application/json".to_owned()));
+            headers.push(header("accept", "application/json"));
         }
         if let Some(body) = &request.body {
-            headers.push(("content-length".to_owned(), body.len().to_string()));
+            headers.push(header("content-length", &body.len().to_string()));
         }
-        headers.extend(request.headers.iter().cloned());
+        headers.extend(request.headers.iter().map(|(name, value)| header(name, value)));
         headers
     }
 
@@ -320,8 +318,12 @@ impl<T: Transport> Client<'_, T> {
         let config = &self.session.config;
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(FromUtf8Error::into_bytes);
         let lossy = |bytes: Vec<u8>| text(bytes).unwrap_or_else(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let lower = |mut name: String| {
+            name.make_ascii_lowercase();
+            name
+        };
         let headers = incoming.headers.into_iter();
-        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), config.api_key.redact(lossy(value)))).collect();
+        let headers = headers.map(|(name, value)| (lower(name), config.api_key.redact(lossy(value)))).collect();
         let mut answer = Answer { status: incoming.status, headers, body: String::new() };
         if !is_success(incoming.status) {
             answer.body = config.api_key.redact(lossy(incoming.body));
@@ -415,7 +417,9 @@ mod tests {
         async fn exchange(&self, request: Outgoing<'_>, bounds: Bounds) -> Result<Incoming, Fault> {
             self.seconds.set(self.seconds.get() + 1);
             let line = format!("{:?} {}{}", request.method, request.origin, request.target);
-            self.sent.borrow_mut().push((line, request.headers.to_vec(), request.body.map(str::to_owned), bounds));
+            let text = |(name, value)| (name, String::from_utf8(value).expect("text"));
+            let headers = request.headers.into_iter().map(text).collect();
+            self.sent.borrow_mut().push((line, headers, request.body.map(str::to_owned), bounds));
             self.answers.borrow_mut().pop().expect("one request too many")
         }
     }

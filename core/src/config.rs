@@ -81,10 +81,11 @@ impl Config {
     /// # Errors
     /// `not-configured`, naming the variable.
     pub fn from_environment(variables: Vec<(String, String)>) -> Result<Self, Error> {
+        let base = variables.iter().rfind(|(name, _)| name == BASE_URL);
         let mut key = None;
         let mut config = Self {
             api_key: Secret::new(String::new()),
-            origin: Origin::parse(DEFAULT_BASE_URL).map_err(|problem| not_configured(BASE_URL, problem))?,
+            origin: base_url(base.map_or(DEFAULT_BASE_URL, |(_, value)| value))?,
             scopes: Scopes::all(),
             deadline: Duration::from_millis(DEFAULT_DEADLINE_MS),
             max_attempts: DEFAULT_MAX_ATTEMPTS,
@@ -95,7 +96,6 @@ impl Config {
         for (name, value) in variables {
             match name.as_str() {
                 API_KEY => key = Some(value),
-                BASE_URL => config.origin = base_url(&value)?,
                 SCOPES => config.scopes = scopes(&value)?,
                 DEADLINE_MS => {
                     config.deadline = Duration::from_millis(number(DEADLINE_MS, &value, 1..=LONGEST_DEADLINE_MS)?);

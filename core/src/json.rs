@@ -16,39 +16,59 @@ const MOST_MEMBERS: usize = 10_000;
 
 /// A JSON value, as the text that was sent.
 #[derive(Clone, Copy, Debug)]
-pub struct Json<'a>(&'a RawValue);
+pub struct Json<'a>(&'a str);
 
 impl<'a> Json<'a> {
     /// Checks that a text is JSON.
     pub fn parse(text: &'a str) -> Option<Self> {
-        serde_json::from_str(text).ok().map(Self)
+        serde_json::from_str(text).ok().map(Self::of)
+    }
+
+    /// Takes a text for JSON. Whether it is shows when it is read as an object or a list, which looks at all of it: to check
+    /// it before would read it twice.
+    pub fn presumed(text: &'a str) -> Self {
+        Self(text.trim_matches([' ', '\t', '\r', '\n']))
+    }
+
+    fn of(raw: &'a RawValue) -> Self {
+        Self(raw.get())
+    }
+
+    /// The value as something else; `None` when it does not have that form.
+    fn read<T: Deserialize<'a>>(self) -> Option<T> {
+        serde_json::from_str(self.raw()).ok()
     }
 
     /// The value's own text.
     pub fn raw(self) -> &'a str {
-        self.0.get()
+        self.0
     }
 
     /// The members of an object; none when there are too many to be an entity's.
     pub fn object(self) -> Option<Object<'a>> {
-        self.raw().starts_with('{').then(|| serde_json::from_str(self.raw()).ok()).flatten()
+        self.raw().starts_with('{').then(|| self.read()).flatten()
     }
 
     /// The items of a list.
     pub fn list(self) -> Option<Vec<Self>> {
-        let items: Vec<&RawValue> = self.raw().starts_with('[').then(|| serde_json::from_str(self.raw()).ok()).flatten()?;
-        Some(items.into_iter().map(Self).collect())
+        let items: Vec<&RawValue> = self.raw().starts_with('[').then(|| self.read()).flatten()?;
+        Some(items.into_iter().map(Self::of).collect())
     }
 
     /// A text, and nothing else.
     pub fn string(self) -> Option<String> {
-        self.raw().starts_with('"').then(|| serde_json::from_str(self.raw()).ok()).flatten()
+        let inner = self.raw().strip_prefix('"')?;
+        match inner.strip_suffix('"') {
+            // Without escapes, it is what stands there.
+            Some(text) if text.bytes().all(|byte| byte != b'\\' && byte != b'"') => Some(text.to_owned()),
+            _ => self.read(),
+        }
     }
 
     /// A text; a number or a truth value counts as one, since ids are sometimes sent so.
     pub fn text(self) -> Option<String> {
         match self.raw().as_bytes().first()? {
-            b'"' => serde_json::from_str(self.raw()).ok(),
+            b'"' => self.string(),
             b'-' | b'0'..=b'9' | b't' | b'f' => Some(self.raw().to_owned()),
             _ => None,
         }
@@ -82,13 +102,13 @@ impl<'a> Object<'a> {
     /// The value of the first of these names that is there and not `null`. Where the object has a name twice, the last one
     /// counts, as in JavaScript.
     pub fn get(&self, names: &[&str]) -> Option<Json<'a>> {
-        let last = |name: &&str| self.0.iter().rev().find(|(key, _)| key.0 == *name).map(|(_, value)| Json(value));
+        let last = |name: &&str| self.0.iter().rev().find(|(key, _)| key.0 == *name).map(|(_, value)| Json::of(value));
         names.iter().filter_map(last).find(|value| !value.is_null())
     }
 
     /// The members, in order.
     pub fn members(&self) -> impl Iterator<Item = (&str, Json<'a>)> {
-        self.0.iter().map(|(key, value)| (key.0.as_ref(), Json(value)))
+        self.0.iter().map(|(key, value)| (key.0.as_ref(), Json::of(value)))
     }
 
     /// A text that is not empty.

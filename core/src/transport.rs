@@ -18,8 +18,8 @@ pub struct Outgoing<'a> {
     pub method: Method,
     /// Path and query.
     pub target: &'a str,
-    /// All headers but `Host`, which the engine sets from the origin. The key is among them.
-    pub headers: &'a [(String, String)],
+    /// All headers but `Host`, which the engine sets from the origin, in the form in which it takes them. The key is among them.
+    pub headers: Vec<(String, Vec<u8>)>,
     /// The body.
     pub body: Option<&'a str>,
 }

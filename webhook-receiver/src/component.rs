@@ -109,7 +109,7 @@ fn send(event: &EventDetails, forward: &Forward) -> Reply {
         ("webhook-timestamp", timestamp.to_string()),
         ("webhook-id", id),
     ];
-    let headers = headers.map(|(name, value)| (name.to_owned(), value));
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.into_bytes())).into();
     let transport = Wasi::default();
     let bounds = Bounds {
         deadline: transport.now().saturating_add(forward.timeout),
@@ -122,7 +122,7 @@ fn send(event: &EventDetails, forward: &Forward) -> Reply {
         origin: &forward.target.origin,
         method: Method::Post,
         target: &forward.target.path,
-        headers: &headers,
+        headers,
         body: Some(&body),
     };
     match transport.block_on(transport.exchange(request, bounds)) {

@@ -52,7 +52,7 @@ pub fn grant_access(request: &GrantRequest) -> Result<Call<User>, Error> {
     let request = Request::new(&route::GRANT, &function::GRANT_ACCESS, &[]).json(&body)?;
     Ok(Call::new(request, move |answer| match answer.entity("a member", "user", entity::user) {
         Ok(user) => Ok(user),
-        Err(_) => answer.acknowledgement().map(|_| User { raw: answer.raw_object(), ..asked_for }),
+        Err(_) => answer.acknowledgement().map(|written| User { raw: written.raw.to_owned(), ..asked_for }),
     }))
 }
 
@@ -91,12 +91,13 @@ fn set_offer_state(
     let (email, offer_id) = (body.email.to_owned(), body.offer_id.to_owned());
     let request = Request::new(&route::OFFER_STATE, function, &[]).json(&body)?;
     Ok(Call::new(request, move |answer| {
-        let state = answer.acknowledgement()?.map(|object| entity::state(&object, "offerId")).unwrap_or_default();
+        let written = answer.acknowledgement()?;
+        let state = written.object.map(|object| entity::state(&object, "offerId")).unwrap_or_default();
         let asked = State { email: Some(email.clone()), id: Some(offer_id.clone()), active };
         if state.contradicts(&asked) {
             return Err(Malformed("about what was asked for"));
         }
-        Ok(AccessState { email: state.email.unwrap_or(email), offer_id, active, raw: answer.raw_object() })
+        Ok(AccessState { email: state.email.unwrap_or(email), offer_id, active, raw: written.raw.to_owned() })
     }))
 }
 

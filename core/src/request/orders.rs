@@ -52,11 +52,12 @@ fn set_order_state(
     let (email, order_id) = (body.email.map(str::to_owned), body.order_id.to_owned());
     let request = Request::new(&route::ORDER_STATE, function, &[]).json(&body)?;
     Ok(Call::new(request, move |answer| {
-        let state = answer.acknowledgement()?.map(|object| entity::state(&object, "orderId")).unwrap_or_default();
+        let written = answer.acknowledgement()?;
+        let state = written.object.map(|object| entity::state(&object, "orderId")).unwrap_or_default();
         let asked = State { email: email.clone(), id: Some(order_id.clone()), active };
         if state.contradicts(&asked) {
             return Err(Malformed("about what was asked for"));
         }
-        Ok(OrderState { email: state.email.or(email), order_id, active, raw: answer.raw_object() })
+        Ok(OrderState { email: state.email.or(email), order_id, active, raw: written.raw.to_owned() })
     }))
 }

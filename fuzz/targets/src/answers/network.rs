@@ -34,8 +34,9 @@ impl<'a> Network<'a> {
 
     fn check(&self, request: &Outgoing<'_>) {
         let key = self.script.key;
-        let with_key: Vec<_> = request.headers.iter().filter(|(_, value)| value.contains(key)).collect();
-        assert!(matches!(with_key.as_slice(), [(name, value)] if name == "x-api-key" && value == key));
+        let has_key = |value: &[u8]| String::from_utf8_lossy(value).contains(key);
+        let with_key: Vec<_> = request.headers.iter().filter(|(_, value)| has_key(value)).collect();
+        assert!(matches!(with_key.as_slice(), [(name, value)] if name == "x-api-key" && value == key.as_bytes()));
         assert_eq!(request.origin.to_string(), DEFAULT_BASE_URL);
         assert!(request.target.starts_with('/'));
     }
