@@ -23,7 +23,7 @@ use crate::audit::{AuditError, AuditSink, Required};
 use crate::bindings::Connector;
 use crate::connection::API_KEY;
 use crate::dynamic::{self, Function, Outcome};
-use crate::egress::{Egress, Excess, Refusal, Traffic, Vault};
+use crate::egress::{Egress, Excess, Refusal, Traffic};
 use crate::isolation::{Kept, MOST_KEPT_MEMORY};
 use crate::json::JsonError;
 use crate::keys::{ApiKey, KeyError, KeyStore};
@@ -953,7 +953,7 @@ impl State {
     fn new(tenant: &Tenant, key: Option<ApiKey>, traffic: Arc<Traffic>, limiter: Option<&Arc<dyn RateLimiter>>) -> Self {
         let limits = tenant.limits();
         let rate = rate(tenant, key.as_ref(), limiter);
-        let vault = key.map(Vault::new);
+        let vault = key.map(|key| tenant.vault(key));
         let mut wasi = WasiCtx::builder();
         if let Some(vault) = &vault {
             wasi.env(API_KEY, vault.stand_in());

@@ -13,6 +13,7 @@ use http::{Method, Request, Response, Uri};
 use hyper::body::{Body, Frame, SizeHint};
 use memberspot_core::{function, scopes::Scopes, wit::types::Scope};
 use tracing::field::Empty;
+use tracing::level_filters::LevelFilter;
 use tracing::{Instrument as _, Span};
 use wasmtime_wasi_http::{Error, WasiBody};
 
@@ -52,8 +53,16 @@ impl Observer {
         Self { sink, required, metrics, run, calls: AtomicU64::new(0) }
     }
 
+    /// Whether there is nobody who could be told anything.
+    fn is_alone(&self) -> bool {
+        self.sink.is_none() && self.metrics.is_none() && LevelFilter::current() < LevelFilter::INFO
+    }
+
     /// A call begins. Where it has to be recorded and cannot be, it does not. `function` is `None` where it is not known.
     pub(crate) async fn begin(self: &Arc<Self>, tenant: &Tenant, function: Option<&Function>) -> Result<Ongoing, HostError> {
+        if self.is_alone() {
+            return Ok(Ongoing { traffic: None, call: None, ended: true });
+        }
         let name = function.map(|function| match function.short_interface() {
             "" => short(function.name()).into(),
             interface => format!("{}.{}", short(interface), short(function.name())).into(),
@@ -81,7 +90,7 @@ impl Observer {
         if let Some(metrics) = &self.metrics {
             metrics.call_waits();
         }
-        let ongoing = Ongoing { traffic: None, call: call.clone(), ended: false };
+        let ongoing = Ongoing { traffic: None, call: Some(call.clone()), ended: false };
         let kept = call.record(What::CallBegins { function: call.function.clone() });
         match call.recorded(kept, required).await {
             Ok(()) => Ok(ongoing),
@@ -187,14 +196,15 @@ impl Call {
 
 /// A call whose future lives. When it is dropped before the call has ended, that is how it ends.
 pub(crate) struct Ongoing {
-    call: Arc<Call>,
+    /// `None` where nobody is told.
+    call: Option<Arc<Call>>,
     traffic: Option<Arc<Traffic>>,
     ended: bool,
 }
 
 impl Ongoing {
     /// For what tells of its requests.
-    pub(crate) fn call(&self) -> Arc<Call> {
+    pub(crate) fn call(&self) -> Option<Arc<Call>> {
         self.call.clone()
     }
 
@@ -205,9 +215,10 @@ impl Ongoing {
         work: impl Future<Output = Result<T, HostError>>,
         told: impl FnOnce(&T) -> Told,
     ) -> Result<T, HostError> {
+        let Some(call) = &self.call else { return work.await };
         self.traffic = Some(traffic.clone());
-        let span = self.call.span.clone();
-        let result = Timed { work: Box::pin(work), call: self.call.clone() }.instrument(span).await;
+        let span = call.span.clone();
+        let result = Timed { work: Box::pin(work), call: call.clone() }.instrument(span).await;
         self.end(match &result {
             Ok(answer) => told(answer),
             Err(error) => Told::of_error(error),
@@ -221,7 +232,7 @@ impl Ongoing {
     }
 
     fn tell(&self, told: Told) {
-        let call = &self.call;
+        let Some(call) = &self.call else { return };
         let [_, bytes_out, bytes_in] = self.traffic.as_ref().map_or([0; 3], |traffic| traffic.totals());
         let refused = call.refused.load(Ordering::Relaxed);
         if let Some(code) = &told.code {

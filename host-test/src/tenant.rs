@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::egress::Vault;
+use crate::keys::ApiKey;
 use crate::rate::Pacing;
 use crate::sender::HttpSender;
 use crate::turns::{Processor, Tenants};
@@ -34,6 +36,7 @@ struct Inner {
     places: Semaphore,
     waiting: AtomicUsize,
     processor: OnceLock<Processor>,
+    vault: Mutex<Option<Vault>>,
 }
 
 /// All places are taken, and as many calls wait for one as may.
@@ -56,6 +59,7 @@ impl Tenant {
             places,
             waiting: AtomicUsize::new(0),
             processor: OnceLock::new(),
+            vault: Mutex::default(),
         };
         Self { inner: Arc::new(inner), actor: None }
     }
@@ -102,6 +106,15 @@ impl Tenant {
 
     pub(crate) fn sender(&self) -> Arc<dyn HttpSender> {
         self.inner.sender.clone()
+    }
+
+    /// Its key, and what stands in for it: the same until the key is another one.
+    pub(crate) fn vault(&self, key: ApiKey) -> Vault {
+        let mut kept = self.inner.vault.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some(vault) if vault.holds(&key) => vault.clone(),
+            _ => kept.insert(Vault::new(key)).clone(),
+        }
     }
 
     pub(crate) fn pacing(&self) -> Option<Pacing> {

@@ -81,9 +81,9 @@ impl Traffic {
         }
     }
 
-    /// The traffic of a call that somebody is told of.
-    pub(crate) fn of(call: Arc<Call>, limits: &Limits) -> Self {
-        Self { call: Some(call), ..Self::new(limits) }
+    /// The traffic of a call that somebody may be told of.
+    pub(crate) fn of(call: Option<Arc<Call>>, limits: &Limits) -> Self {
+        Self { call, ..Self::new(limits) }
     }
 
     pub(crate) fn call(&self) -> Option<&Arc<Call>> {

@@ -5,13 +5,14 @@
 //! key get the stand-in: so it never enters the component, whose own redaction then takes the stand-in out of what it returns.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::body::{Body, Frame, SizeHint};
-use memchr::memmem::Finder;
+use memchr::memmem;
 use tokio::time::{Sleep, sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 use zeroize::Zeroizing;
@@ -26,32 +27,37 @@ const SHORTEST_SECRET: usize = 8;
 
 /// The key of a call, and what the component has instead.
 #[derive(Clone)]
-pub(crate) struct Vault {
+pub(crate) struct Vault(Arc<Inner>);
+
+struct Inner {
     key: ApiKey,
     stand_in: String,
+    secrets: Vec<Secret>,
 }
 
 impl Vault {
     pub(crate) fn new(key: ApiKey) -> Self {
-        Self { stand_in: stand_in(key.expose()), key }
+        let stand_in = stand_in(key.expose());
+        let secrets = if key.expose().len() < SHORTEST_SECRET { vec![] } else { spellings(&key, &stand_in) };
+        Self(Arc::new(Inner { key, stand_in, secrets }))
     }
 
     /// What the component is told the key is.
     pub(crate) fn stand_in(&self) -> &str {
-        &self.stand_in
+        &self.0.stand_in
     }
 
     /// Whether this is its key.
     pub(crate) fn holds(&self, key: &ApiKey) -> bool {
-        self.key == *key
+        self.0.key == *key
     }
 
     /// Puts the key into a request that leaves for the tenant's origin.
     pub(crate) fn unlock(&self, headers: &mut HeaderMap) {
         for (name, value) in headers.iter_mut() {
-            if *name == HEADER && value.as_bytes() == self.stand_in.as_bytes() {
+            if *name == HEADER && value.as_bytes() == self.0.stand_in.as_bytes() {
                 // The stand-in of what cannot be a header value cannot be one either.
-                if let Ok(mut key) = HeaderValue::from_str(self.key.expose()) {
+                if let Ok(mut key) = HeaderValue::from_str(self.0.key.expose()) {
                     key.set_sensitive(true);
                     *value = key;
                 }
@@ -61,37 +67,40 @@ impl Vault {
 
     /// Takes the key out of an answer.
     pub(crate) fn lock(&self, head: &mut http::response::Parts, body: WasiBody) -> WasiBody {
-        if self.key.expose().len() < SHORTEST_SECRET {
+        if self.0.secrets.is_empty() {
             return body;
         }
-        let secrets = self.spellings();
-        for value in head.headers.values_mut() {
+        for value in head.headers.values_mut().filter(|value| self.0.is_in(value.as_bytes())) {
             let mut text = BytesMut::from(value.as_bytes());
-            if replace(&mut text, &secrets) {
-                // What was a value still is one.
-                *value = HeaderValue::from_maybe_shared(text.freeze()).unwrap_or(HeaderValue::from_static(""));
-            }
+            replace(&mut text, &self.0.secrets);
+            // What was a value still is one.
+            *value = HeaderValue::from_maybe_shared(text.freeze()).unwrap_or(HeaderValue::from_static(""));
         }
-        WasiBody::new(Locked { body, secrets, held: BytesMut::new(), until: None, ended: None })
+        WasiBody::new(Locked { body, vault: self.clone(), held: BytesMut::new(), until: None, ended: None })
     }
+}
 
-    /// How an answer may spell the key, each with as long a replacement: verbatim, and escaped as in JSON.
-    fn spellings(&self) -> Vec<Secret> {
-        let key = self.key.expose();
-        let mut spellings = vec![Zeroizing::new(key.to_owned())];
-        let escaped = Zeroizing::new(serde_json::Value::from(key).to_string());
-        let escaped = Zeroizing::new(escaped[1..escaped.len() - 1].to_owned());
-        spellings.push(Zeroizing::new(escaped.replace('/', "\\/")));
-        spellings.push(escaped);
-        spellings.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-        spellings.dedup();
-        let secret = |spelling: Zeroizing<String>| {
-            let padding = std::iter::repeat_n(b'*', spelling.len() - self.stand_in.len());
-            let instead = self.stand_in.bytes().chain(padding).collect();
-            Secret { finder: Finder::new(spelling.as_bytes()).into_owned(), instead }
-        };
-        spellings.into_iter().map(secret).collect()
+impl Inner {
+    fn is_in(&self, text: &[u8]) -> bool {
+        self.secrets.iter().any(|secret| secret.find(text).is_some())
     }
+}
+
+/// How an answer may spell the key, each with as long a replacement: verbatim, and escaped as in JSON.
+fn spellings(key: &ApiKey, stand_in: &str) -> Vec<Secret> {
+    let key = key.expose();
+    let mut spellings = vec![Zeroizing::new(key.to_owned())];
+    let escaped = Zeroizing::new(serde_json::Value::from(key).to_string());
+    let escaped = Zeroizing::new(escaped[1..escaped.len() - 1].to_owned());
+    spellings.push(Zeroizing::new(escaped.replace('/', "\\/")));
+    spellings.push(escaped);
+    spellings.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    spellings.dedup();
+    let secret = |spelling: Zeroizing<String>| {
+        let padding = std::iter::repeat_n(b'*', spelling.len() - stand_in.len());
+        Secret { instead: stand_in.bytes().chain(padding).collect(), spelling }
+    };
+    spellings.into_iter().map(secret).collect()
 }
 
 /// A random text as long as the key. What the component refuses as a key stays what it is: empty, or a line break.
@@ -109,29 +118,33 @@ fn stand_in(key: &str) -> String {
 
 /// A text that does not get in, and what does.
 struct Secret {
-    finder: Finder<'static>,
+    spelling: Zeroizing<String>,
     instead: Vec<u8>,
 }
 
-/// Replaces the secrets in a text; says whether there were any.
-fn replace(text: &mut [u8], secrets: &[Secret]) -> bool {
-    let mut found = false;
+impl Secret {
+    /// Where it is. What could look for it faster would keep a copy that nobody wipes.
+    fn find(&self, text: &[u8]) -> Option<usize> {
+        if text.len() < self.spelling.len() { None } else { memmem::find(text, self.spelling.as_bytes()) }
+    }
+}
+
+/// Replaces the secrets in a text.
+fn replace(text: &mut [u8], secrets: &[Secret]) {
     for secret in secrets {
         let mut from = 0;
-        while let Some(at) = secret.finder.find(&text[from..]) {
+        while let Some(at) = secret.find(&text[from..]) {
             let end = from + at + secret.instead.len();
             text[from + at..end].copy_from_slice(&secret.instead);
             from = end;
-            found = true;
         }
     }
-    found
 }
 
 /// How many bytes at the end of a text may be the beginning of a secret.
 fn undecided(text: &[u8], secrets: &[Secret]) -> usize {
     let begins = |secret: &Secret| {
-        let needle = secret.finder.needle();
+        let needle = secret.spelling.as_bytes();
         let longest = (needle.len() - 1).min(text.len());
         (1..=longest).rev().find(|&length| text.ends_with(&needle[..length])).unwrap_or(0)
     };
@@ -145,7 +158,7 @@ const LONGEST_HOLD: Duration = Duration::from_millis(10);
 /// A body without the secrets. What may be the beginning of one is held back until it is known.
 struct Locked {
     body: WasiBody,
-    secrets: Vec<Secret>,
+    vault: Vault,
     held: BytesMut,
     /// How long it is held.
     until: Option<Pin<Box<Sleep>>>,
@@ -156,15 +169,13 @@ struct Locked {
 impl Locked {
     /// What of a piece, and of what was held before it, can be handed on.
     fn pass(&mut self, piece: Bytes) -> Bytes {
-        if self.held.is_empty()
-            && undecided(&piece, &self.secrets) == 0
-            && self.secrets.iter().all(|secret| secret.finder.find(&piece).is_none())
-        {
+        let Inner { secrets, .. } = &*self.vault.0;
+        if self.held.is_empty() && undecided(&piece, secrets) == 0 && !self.vault.0.is_in(&piece) {
             return piece;
         }
         self.held.extend_from_slice(&piece);
-        replace(&mut self.held, &self.secrets);
-        let decided = self.held.len() - undecided(&self.held, &self.secrets);
+        replace(&mut self.held, secrets);
+        let decided = self.held.len() - undecided(&self.held, secrets);
         self.held.split_to(decided).freeze()
     }
 }
@@ -277,12 +288,12 @@ mod tests {
     #[test]
     fn stand_ins_are_as_long_as_the_key_and_as_refusable() {
         for key in ["", "k", KEY, "kéy-with-é", &"x".repeat(9000)] {
-            let stand_in = Vault::new(ApiKey::new(key)).stand_in;
+            let stand_in = Vault::new(ApiKey::new(key)).stand_in().to_owned();
             assert_eq!(stand_in.len(), key.len());
             assert!(HeaderValue::from_str(&stand_in).is_ok());
         }
-        assert!(Vault::new(ApiKey::new("a\r\nb")).stand_in.contains('\n'));
-        assert_ne!(Vault::new(ApiKey::new(KEY)).stand_in, Vault::new(ApiKey::new(KEY)).stand_in);
+        assert!(Vault::new(ApiKey::new("a\r\nb")).stand_in().contains('\n'));
+        assert_ne!(Vault::new(ApiKey::new(KEY)).stand_in(), Vault::new(ApiKey::new(KEY)).stand_in());
     }
 
     #[test]
