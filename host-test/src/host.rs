@@ -429,7 +429,10 @@ impl Host {
         limits.memory = limits.memory.min(self.0.limits.memory);
         let sender = match &self.0.sender {
             Some(sender) => sender.clone(),
-            None => Arc::new(PooledSender::new(self.reach(connection.origin().as_ref()))),
+            None => {
+                let requests = limits.calls.saturating_mul(2);
+                Arc::new(PooledSender::for_requests(self.reach(connection.origin().as_ref()), requests))
+            }
         };
         Tenant::new(id.into(), connection, limits, sender)
     }

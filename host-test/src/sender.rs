@@ -57,7 +57,7 @@ impl HttpSender for UnpooledSender {
 /// How long a connection waits for its next request. Node.js, which Memberspot runs on as far as can be seen, closes one
 /// after five seconds by default: to use it in that very moment would lose a request.
 const IDLE: Duration = Duration::from_secs(4);
-/// How many connections wait for their next request.
+/// How many connections wait for their next request, where nothing is said of how many requests there are at a time.
 const MOST_IDLE: usize = 64;
 /// How long it may take to connect. The component cannot tell connecting from waiting, and gives both 30 seconds.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -87,6 +87,13 @@ impl PooledSender {
     /// A sender without connections yet.
     #[must_use]
     pub fn new(reach: Reach) -> Self {
+        Self::for_requests(reach, MOST_IDLE)
+    }
+
+    /// The same for so many requests at a time: no more connections than these are kept. With fewer, those that are too many
+    /// would be closed after each burst, and opened in the next one.
+    #[must_use]
+    pub fn for_requests(reach: Reach, requests: usize) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Resolver(reach));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -100,7 +107,7 @@ impl PooledSender {
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(MOST_IDLE)
+            .pool_max_idle_per_host(requests)
             .build(connector);
         Self { client, reach }
     }
