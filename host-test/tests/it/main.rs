@@ -31,5 +31,6 @@ mod speed;
 mod stage;
 mod story;
 mod tenants;
+mod tls;
 mod triggers;
 mod watch;
