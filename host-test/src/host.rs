@@ -427,13 +427,10 @@ impl Host {
     #[must_use]
     pub fn tenant_within(&self, id: impl Into<String>, connection: Connection, mut limits: Limits) -> Tenant {
         limits.memory = limits.memory.min(self.0.limits.memory);
-        let sender = match &self.0.sender {
-            Some(sender) => sender.clone(),
-            None => {
-                let requests = limits.calls.saturating_mul(2);
-                Arc::new(PooledSender::for_requests(self.reach(connection.origin().as_ref()), requests))
-            }
-        };
+        let sender = self.0.sender.clone().unwrap_or_else(|| {
+            let reach = self.reach(connection.origin().as_ref());
+            Arc::new(PooledSender::for_requests(reach, limits.calls.saturating_mul(2)))
+        });
         Tenant::new(id.into(), connection, limits, sender)
     }
 
