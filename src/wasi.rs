@@ -123,7 +123,8 @@ impl Wasi {
     }
 
     /// Sends what is left of the body, piece by piece as the engine takes it. Stops early when the answer is there already, or
-    /// when the connection does not take more: an answer may still come then, and it says more than the broken upload.
+    /// when the connection does not take more: an answer may still come then, and it says more than the broken upload. The body
+    /// that is not finished comes back: to drop it would abort the exchange, and the answer with it.
     async fn upload(
         &self,
         mut upload: Upload<'_>,
@@ -138,20 +139,23 @@ impl Wasi {
                     let answered = response.subscribe();
                     self.ready(vec![upload.stream.subscribe(), answered], until).await.map_err(|Elapsed| Fault::TimedOut)?;
                     if response.subscribe().ready() {
-                        return Ok(upload.stop());
+                        return Ok(Some(upload.body));
                     }
                 }
-                Ok(_) if flushing => return Ok(upload.finish()),
+                Ok(_) if flushing => {
+                    upload.finish();
+                    return Ok(None);
+                }
                 Ok(room) => {
                     let room = usize::try_from(room).unwrap_or(PIECE).min(PIECE);
                     let (piece, later) = upload.rest.split_at_checked(room).unwrap_or((upload.rest, &[]));
                     upload.rest = later;
                     flushing = upload.rest.is_empty();
                     if upload.stream.write(piece).is_err() || (flushing && upload.stream.flush().is_err()) {
-                        return Ok(upload.stop());
+                        return Ok(Some(upload.body));
                     }
                 }
-                Err(_) => return Ok(upload.stop()),
+                Err(_) => return Ok(Some(upload.body)),
             }
         }
     }
@@ -247,18 +251,11 @@ impl<'a> Upload<'a> {
     }
 
     /// The engine has it all.
-    fn finish(self) -> Option<OutgoingBody> {
+    fn finish(self) {
         let Self { stream, body, .. } = self;
         drop(stream);
         // An engine that counts differently says so in its answer, too.
         let _ = OutgoingBody::finish(body, None);
-        None
-    }
-
-    /// It takes no more. To drop a body that is not finished would abort the exchange, and the answer with it: it is to be kept
-    /// for as long as that takes.
-    fn stop(self) -> Option<OutgoingBody> {
-        Some(self.body)
     }
 }
 

@@ -5,7 +5,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     error::{Effect, Trouble},
-    json::{Json, Object},
+    json::{Json, NoObjects, Object},
     transport::is_success,
     wit::types::FailureCode,
 };
@@ -81,21 +81,27 @@ impl Answer {
     }
 
     /// A bare entity, or one wrapped in an object under `wrapper` or `data`.
-    pub fn entity<T>(&self, what: &'static str, wrapper: &str, read: impl Fn(Json<'_>) -> Option<T>) -> Result<T, Malformed> {
-        let json = parse(&self.body, what)?;
-        let inner = || json.object()?.get(&[wrapper, "data"]).and_then(&read);
-        read(json).or_else(inner).ok_or(Malformed(what))
+    pub fn entity<T>(
+        &self,
+        what: &'static str,
+        wrapper: &str,
+        read: impl Fn(&Object<'_>) -> Option<T>,
+    ) -> Result<T, Malformed> {
+        let object = parse(&self.body, what)?.object().ok_or(Malformed(what))?;
+        let inner = || object.get(&[wrapper, "data"])?.object();
+        read(&object).or_else(|| read(&inner()?)).ok_or(Malformed(what))
     }
 
     /// A list, bare or wrapped, and the token of the next page.
-    pub fn list<T>(&self, what: &'static str, read: impl Fn(Json<'_>) -> Option<T>) -> Result<Page<T>, Malformed> {
+    pub fn list<T>(&self, what: &'static str, read: impl Fn(&Object<'_>) -> Option<T>) -> Result<Page<T>, Malformed> {
         let json = parse(&self.body, what)?;
-        let (items, next) = unwrap_list(json).ok_or(Malformed(what))?;
-        if items.len() > MOST_ITEMS {
-            return Err(TOO_MANY);
-        }
-        let items = items.into_iter().map(|item| read(item).ok_or(Malformed(what))).collect::<Result<_, _>>()?;
-        Ok(Page { items, next })
+        let (list, next) = unwrap_list(json).ok_or(Malformed(what))?;
+        let mut left = MOST_ITEMS;
+        let items = list.objects(|object| {
+            left = left.checked_sub(1).ok_or(TOO_MANY)?;
+            read(&object).ok_or(Malformed(what))
+        });
+        Ok(Page { items: items.map_err(|NoObjects| Malformed(what))??, next })
     }
 
     /// The acknowledgement of a write: an empty body, JSON of any shape, or a word such as `ok`. A page of somebody else's (a
@@ -218,26 +224,25 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
-/// The items of a list and the token of the next page. The list is bare, or in an object: under one of the names that are
+/// The list in an answer and the token of the next page. The list is bare, or in an object: under one of the names that are
 /// known, or under whatever name, where the object holds one list only; or one level deeper, under `data`.
-fn unwrap_list(json: Json<'_>) -> Option<(Vec<Json<'_>>, Option<String>)> {
-    if let Some(items) = json.list() {
-        return Some((items, None));
+fn unwrap_list(json: Json<'_>) -> Option<(Json<'_>, Option<String>)> {
+    if json.is_list() {
+        return Some((json, None));
     }
     let object = json.object()?;
     let next = object.get(&["nextPage", "next_page"]).filter(|next| next.flag().is_none()).and_then(Json::text);
     let next = next.filter(|next| !next.is_empty());
-    let named = object.get(&["users", "data", "offers", "properties", "results", "progress"]);
-    if let Some(items) = named.and_then(Json::list) {
-        return Some((items, next));
+    let is_list = |found: &Json<'_>| found.is_list();
+    if let Some(list) = object.get(&["users", "data", "offers", "properties", "results", "progress"]).filter(is_list) {
+        return Some((list, next));
     }
-    if let Some(inner) = object.get(&["data"]).filter(|inner| inner.object().is_some()) {
+    if let Some(within) = object.get(&["data"]).and_then(Json::object) {
         // One level only: `data` within `data` is nothing that was ever seen.
-        let within = inner.object()?;
-        let items = within.get(&["users", "offers", "properties", "results", "progress", "items"]).and_then(Json::list)?;
-        return Some((items, next.or_else(|| within.text(&["nextPage", "next_page"]))));
+        let list = within.get(&["users", "offers", "properties", "results", "progress", "items"]).filter(is_list)?;
+        return Some((list, next.or_else(|| within.text(&["nextPage", "next_page"]))));
     }
-    let mut lists = object.members().filter_map(|(_, value)| value.list());
+    let mut lists = object.members().map(|(_, value)| value).filter(|value| value.is_list());
     let only = lists.next()?;
     lists.next().is_none().then_some((only, next))
 }

@@ -12,8 +12,7 @@ use crate::{
 };
 
 /// A member.
-pub fn user(json: Json<'_>) -> Option<User> {
-    let object = json.object()?;
+pub fn user(object: &Object<'_>) -> Option<User> {
     Some(User {
         uid: object.text(&["uid"])?,
         email: object.text(&["email"])?,
@@ -22,8 +21,8 @@ pub fn user(json: Json<'_>) -> Option<User> {
         active: object.get(&["active"]).and_then(Json::flag),
         created: object.text(&["created", "createdAt"]),
         custom_properties: object.get(&["customUserProperties"]).map(property_values).unwrap_or_default(),
-        progress: items(object.get(&["progress"])).filter_map(progress).collect(),
-        raw: json.raw().to_owned(),
+        progress: items(object.get(&["progress"])).filter_map(|item| progress(&item.object()?)).collect(),
+        raw: object.raw().to_owned(),
     })
 }
 
@@ -48,59 +47,54 @@ fn property_values(json: Json<'_>) -> Vec<PropertyValue> {
 }
 
 /// Progress in one course.
-pub fn progress(json: Json<'_>) -> Option<CourseProgress> {
-    let object = json.object()?;
-    Some(progress_in(object.text(&["courseId"])?, json, &object))
+pub fn progress(object: &Object<'_>) -> Option<CourseProgress> {
+    Some(progress_in(object.text(&["courseId"])?, object))
 }
 
-fn progress_in(course_id: String, json: Json<'_>, object: &Object<'_>) -> CourseProgress {
+fn progress_in(course_id: String, object: &Object<'_>) -> CourseProgress {
     CourseProgress {
         course_id,
         active_posts: object.get(&["activePosts"]).and_then(Json::whole),
         completed_posts: object.get(&["completedPosts"]).and_then(Json::whole),
-        raw: json.raw().to_owned(),
+        raw: object.raw().to_owned(),
     }
 }
 
 /// Progress in one course, with the member where it was sent along. An answer that does not name the course is about the
 /// one that was asked for, as long as it says anything about progress.
-pub fn member_progress(json: Json<'_>, course_id: &str) -> Option<MemberCourseProgress> {
-    let object = json.object()?;
+pub fn member_progress(object: &Object<'_>, course_id: &str) -> Option<MemberCourseProgress> {
     object.get(&["courseId", "activePosts", "completedPosts"])?;
     let course_id = object.text(&["courseId"]).unwrap_or_else(|| course_id.to_owned());
-    let user = object.get(&["user"]).and_then(user);
-    Some(MemberCourseProgress { progress: progress_in(course_id, json, &object), user })
+    let user = object.get(&["user"]).and_then(Json::object).as_ref().and_then(user);
+    Some(MemberCourseProgress { progress: progress_in(course_id, object), user })
 }
 
 /// An offer.
-pub fn offer(json: Json<'_>) -> Option<Offer> {
-    let object = json.object()?;
+pub fn offer(object: &Object<'_>) -> Option<Offer> {
     Some(Offer {
         id: object.text(&["id"])?,
         name: object.text(&["name"]),
         course_ids: items(object.get(&["hasCourseIds", "courseIds"])).filter_map(Json::text).collect(),
         priority: object.get(&["priority"]).and_then(Json::whole),
         updated: object.text(&["updated"]),
-        raw: json.raw().to_owned(),
+        raw: object.raw().to_owned(),
     })
 }
 
 /// The definition of a custom property.
-pub fn property(json: Json<'_>) -> Option<Property> {
-    let object = json.object()?;
+pub fn property(object: &Object<'_>) -> Option<Property> {
     Some(Property {
         id: object.text(&["id"])?,
         name: object.text(&["name"]),
         kind: object.text(&["type"]),
         school_id: object.text(&["schoolId"]),
-        raw: json.raw().to_owned(),
+        raw: object.raw().to_owned(),
     })
 }
 
 /// A submission of an exam: any object, since its fields are not documented.
-pub fn exam_result(json: Json<'_>) -> Option<ExamResult> {
-    let object = json.object()?;
-    Some(ExamResult { id: object.text(&["id"]), raw: json.raw().to_owned() })
+pub fn exam_result(object: &Object<'_>) -> Option<ExamResult> {
+    Some(ExamResult { id: object.text(&["id"]), raw: object.raw().to_owned() })
 }
 
 /// The state of an access: as asked for, or as a state-changing route reports it.
@@ -136,8 +130,8 @@ pub fn state(object: &Object<'_>, id: &str) -> State {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Json<'_> {
-        Json::parse(text).unwrap()
+    fn parse(text: &str) -> Object<'_> {
+        Json::parse(text).and_then(Json::object).unwrap()
     }
 
     #[test]
@@ -145,7 +139,7 @@ mod tests {
         let text = r#"{"uid":"u1","email":"a@b.de","firstname":"Ann","name":"Bee","active":true,"created":"2026-01-02T03:04:05.000Z",
             "customUserProperties":{"p1":"x","p2":7,"p3":null,"p4":["a"]},
             "progress":[{"courseId":"c1","activePosts":4,"completedPosts":"2"},{"noCourse":1}],"newField":{"deep":[1]}}"#;
-        let user = user(parse(text)).unwrap();
+        let user = user(&parse(text)).unwrap();
         assert_eq!((user.uid.as_str(), user.email.as_str()), ("u1", "a@b.de"));
         assert_eq!(
             (user.first_name.as_deref(), user.last_name.as_deref(), user.active),
@@ -161,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_member_with_the_least() {
-        let user = user(parse(
+        let user = user(&parse(
             r#"{"uid":17,"email":"a@b.de","name":null,"active":"?","customUserProperties":[{"propertyId":"p","value":1}]}"#,
         ));
         let user = user.unwrap();
@@ -171,26 +165,25 @@ mod tests {
 
     #[test]
     fn what_does_not_identify_itself_is_no_entity() {
-        for text in ["{}", "[]", "1", "null", r#"{"uid":"u1"}"#, r#"{"email":"a@b.de"}"#, r#"{"uid":"","email":"a@b.de"}"#] {
-            assert!(user(parse(text)).is_none(), "{text}");
+        for text in ["{}", r#"{"uid":"u1"}"#, r#"{"email":"a@b.de"}"#, r#"{"uid":"","email":"a@b.de"}"#] {
+            assert!(user(&parse(text)).is_none(), "{text}");
         }
-        assert!(offer(parse(r#"{"name":"x"}"#)).is_none());
-        assert!(property(parse(r#"{"name":"x"}"#)).is_none());
-        assert!(progress(parse(r#"{"activePosts":1}"#)).is_none());
-        assert!(member_progress(parse(r#"{"ok":true}"#), "c1").is_none());
-        assert!(exam_result(parse("3")).is_none());
+        assert!(offer(&parse(r#"{"name":"x"}"#)).is_none());
+        assert!(property(&parse(r#"{"name":"x"}"#)).is_none());
+        assert!(progress(&parse(r#"{"activePosts":1}"#)).is_none());
+        assert!(member_progress(&parse(r#"{"ok":true}"#), "c1").is_none());
     }
 
     #[test]
     fn offers_properties_and_results() {
         let offer =
-            offer(parse(r#"{"id":1,"name":"Yoga","hasCourseIds":["c1",2],"priority":"-2","updated":"2026-01-01"}"#)).unwrap();
+            offer(&parse(r#"{"id":1,"name":"Yoga","hasCourseIds":["c1",2],"priority":"-2","updated":"2026-01-01"}"#)).unwrap();
         assert_eq!((offer.id.as_str(), offer.priority), ("1", Some(-2)));
         assert_eq!(offer.course_ids, ["c1", "2"]);
-        let property = property(parse(r#"{"id":"p1","name":"Shoe size","schoolId":"s","type":"number"}"#)).unwrap();
+        let property = property(&parse(r#"{"id":"p1","name":"Shoe size","schoolId":"s","type":"number"}"#)).unwrap();
         assert_eq!((property.kind.as_deref(), property.school_id.as_deref()), (Some("number"), Some("s")));
-        let entry = member_progress(parse(r#"{"activePosts":3,"user":{"uid":"u","email":"a@b.de"}}"#), "c1").unwrap();
+        let entry = member_progress(&parse(r#"{"activePosts":3,"user":{"uid":"u","email":"a@b.de"}}"#), "c1").unwrap();
         assert_eq!((entry.progress.course_id.as_str(), entry.user.unwrap().uid.as_str()), ("c1", "u"));
-        assert_eq!(exam_result(parse(r#"{"score":3}"#)).unwrap().id, None);
+        assert_eq!(exam_result(&parse(r#"{"score":3}"#)).unwrap().id, None);
     }
 }

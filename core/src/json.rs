@@ -14,6 +14,13 @@ use serde_json::value::RawValue;
 /// Entities have some dozen members, and maps of custom properties as many as the school defined.
 const MOST_MEMBERS: usize = 10_000;
 
+/// What JSON has between its values.
+const WHITESPACE: [char; 4] = [' ', '\t', '\r', '\n'];
+
+/// What was taken for a list of objects is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoObjects;
+
 /// A JSON value, as the text that was sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Json<'a>(&'a str);
@@ -27,7 +34,7 @@ impl<'a> Json<'a> {
     /// Takes a text for JSON. Whether it is shows when it is read as an object or a list, which looks at all of it: to check
     /// it before would read it twice.
     pub fn presumed(text: &'a str) -> Self {
-        Self(text.trim_matches([' ', '\t', '\r', '\n']))
+        Self(text.trim_matches(WHITESPACE))
     }
 
     fn of(raw: &'a RawValue) -> Self {
@@ -46,7 +53,41 @@ impl<'a> Json<'a> {
 
     /// The members of an object; none when there are too many to be an entity's.
     pub fn object(self) -> Option<Object<'a>> {
-        self.raw().starts_with('{').then(|| self.read()).flatten()
+        let members = self.raw().starts_with('{').then(|| self.read()).flatten()?;
+        Some(Object { members, raw: self.raw() })
+    }
+
+    /// Whether this is a list, if it is JSON.
+    pub fn is_list(self) -> bool {
+        self.raw().starts_with('[')
+    }
+
+    /// Reads the objects of a list, one after the other. Ends with the first item that is no object or cannot be read.
+    ///
+    /// # Errors
+    /// This is no list, or that item.
+    pub fn objects<T, E>(self, mut read: impl FnMut(Object<'a>) -> Result<T, E>) -> Result<Result<Vec<T>, E>, NoObjects> {
+        let mut rest = self.raw().strip_prefix('[').ok_or(NoObjects)?;
+        let mut items = Vec::new();
+        if rest.trim_start_matches(WHITESPACE) == "]" {
+            return Ok(Ok(items));
+        }
+        loop {
+            // To split the list first would read each item twice.
+            let mut values = serde_json::Deserializer::from_str(rest).into_iter();
+            let Some(Ok(members)) = values.next() else { return Err(NoObjects) };
+            let (raw, behind) = rest.split_at_checked(values.byte_offset()).ok_or(NoObjects)?;
+            match read(Object { members, raw: raw.trim_start_matches(WHITESPACE) }) {
+                Ok(item) => items.push(item),
+                Err(error) => return Ok(Err(error)),
+            }
+            let behind = behind.trim_start_matches(WHITESPACE);
+            rest = match behind.strip_prefix(',') {
+                Some(rest) => rest,
+                None if behind == "]" => return Ok(Ok(items)),
+                None => return Err(NoObjects),
+            };
+        }
     }
 
     /// The items of a list.
@@ -90,25 +131,36 @@ impl<'a> Json<'a> {
     }
 }
 
-/// The members of a JSON object, in order.
+/// A JSON object: its members, in order, and its text.
 #[derive(Debug)]
-pub struct Object<'a>(Vec<(Key<'a>, &'a RawValue)>);
+pub struct Object<'a> {
+    members: Members<'a>,
+    raw: &'a str,
+}
+
+#[derive(Debug)]
+struct Members<'a>(Vec<(Key<'a>, &'a RawValue)>);
 
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Object<'a> {
+    /// The object's own text.
+    pub fn raw(&self) -> &'a str {
+        self.raw
+    }
+
     /// The value of the first of these names that is there and not `null`. Where the object has a name twice, the last one
     /// counts, as in JavaScript.
     pub fn get(&self, names: &[&str]) -> Option<Json<'a>> {
-        let last = |name: &&str| self.0.iter().rev().find(|(key, _)| key.0 == *name).map(|(_, value)| Json::of(value));
+        let last = |name: &&str| self.members.0.iter().rev().find(|(key, _)| key.0 == *name).map(|(_, value)| Json::of(value));
         names.iter().filter_map(last).find(|value| !value.is_null())
     }
 
     /// The members, in order.
     pub fn members(&self) -> impl Iterator<Item = (&str, Json<'a>)> {
-        self.0.iter().map(|(key, value)| (key.0.as_ref(), Json::of(value)))
+        self.members.0.iter().map(|(key, value)| (key.0.as_ref(), Json::of(value)))
     }
 
     /// A text that is not empty.
@@ -117,12 +169,12 @@ impl<'a> Object<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
+        struct Pairs;
 
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object<'de>;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Members<'de>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an object")
@@ -136,11 +188,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
                     }
                     members.push(member);
                 }
-                Ok(Object(members))
+                Ok(Members(members))
             }
         }
 
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(Pairs)
     }
 }
 

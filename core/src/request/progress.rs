@@ -37,6 +37,6 @@ pub fn get_course_progress(email: &str, course_id: &str) -> Result<Call<MemberCo
     let course_id = course_id.to_owned();
     let request = Request::new(&route::COURSE_PROGRESS, &function::GET_COURSE_PROGRESS, &segments);
     Ok(Call::new(request, move |answer| {
-        answer.entity("progress in one course", "progress", |json| entity::member_progress(json, &course_id))
+        answer.entity("progress in one course", "progress", |object| entity::member_progress(object, &course_id))
     }))
 }
