@@ -610,7 +610,12 @@ impl Host {
     async fn key(&self, tenant: &Tenant) -> Result<Option<ApiKey>, HostError> {
         match (tenant.connection().own_key(), &self.0.keys) {
             (Some(key), _) => Ok(Some(key.clone())),
-            (None, Some(keys)) => keys.key(tenant.id()).await.map(Some).map_err(HostError::Key),
+            (None, Some(keys)) => {
+                let key = keys.key(tenant.id()).await;
+                // What the store does not have any more, nobody else has either.
+                let key = key.inspect_err(|_| tenant.forget_key());
+                key.map(Some).map_err(HostError::Key)
+            }
             (None, None) => Ok(None),
         }
     }
@@ -744,19 +749,20 @@ impl<'a> Seat<'a> {
         let reused = if self.alone || self.isolation == Isolation::Fresh { None } else { kept.take(self.tenant.serial()) };
         Some(match reused {
             Some(live) => Taken::Kept(live),
-            None => Taken::Empty(kept.place(self.tenant.serial(), self.tenant.id()).await),
+            None => Taken::Empty(kept.place(self.tenant.id()).await),
         })
     }
 
     /// Keeps an instance for the next call, where there may be one in it.
-    fn keep(&mut self, live: Live) {
+    fn keep(&mut self, mut live: Live) {
         if !self.isolation.permits_another(live.calls) || !live.is_clean() {
             return;
         }
+        live.rest(self.tenant.limits());
         if self.alone {
             self.live = Some(live);
         } else {
-            self.host.0.kept.put(self.tenant.serial(), live);
+            self.host.0.kept.put(self.tenant.serial(), &self.tenant.shared_id(), live);
         }
     }
 }
@@ -815,6 +821,13 @@ impl Live {
         state.egress.traffic = traffic.clone();
         state.egress.rate = rate(tenant, key, limiter);
         state.meter.renew();
+    }
+
+    /// Lets go of the call that has ended: who is told of it learns that when the last one lets go.
+    fn rest(&mut self, limits: &Limits) {
+        let egress = &mut self.store.data_mut().egress;
+        egress.traffic = Arc::new(Traffic::new(limits));
+        egress.rate = None;
     }
 
     /// Has the guest stop for others at each tick from now on. Says when it does.

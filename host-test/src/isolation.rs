@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::turns::{Place, Places};
+use crate::turns::{Place, Places, Room};
 
 /// How calls by name are kept apart. [`Host::with`](crate::Host::with) and [`Host::batch`](crate::Host::batch) have an
 /// instance of their own in any case, for all calls in them.
@@ -66,6 +66,8 @@ struct Items<T> {
 
 struct Item<T> {
     tenant: u64,
+    /// What its place was given to.
+    id: Arc<str>,
     since: Instant,
     value: T,
 }
@@ -81,18 +83,28 @@ impl<T> Items<T> {
         self.all.remove(&number).map(|item| item.value)
     }
 
-    fn put(&mut self, tenant: u64, value: T) {
+    fn put(&mut self, tenant: u64, id: &Arc<str>, value: T) {
         let number = self.next;
         self.next += 1;
-        self.all.insert(number, Item { tenant, since: Instant::now(), value });
+        self.all.insert(number, Item { tenant, id: id.clone(), since: Instant::now(), value });
         self.of.entry(tenant).or_default().push_back(number);
     }
 
     fn pop_oldest(&mut self) -> Option<T> {
-        let (_, Item { tenant, value, .. }) = self.all.pop_first()?;
+        let (&number, _) = self.all.first_key_value()?;
+        self.remove(number)
+    }
+
+    /// The oldest of those whose tenants have this id: there may be several, one after the other.
+    fn pop_oldest_of(&mut self, id: &str) -> Option<T> {
+        let (&number, _) = self.all.iter().find(|(_, item)| &*item.id == id)?;
+        self.remove(number)
+    }
+
+    fn remove(&mut self, number: u64) -> Option<T> {
+        let Item { tenant, value, .. } = self.all.remove(&number)?;
         if let Some(of) = self.of.get_mut(&tenant) {
-            // The oldest of all is the oldest of its tenant.
-            of.pop_front();
+            of.retain(|other| *other != number);
             if of.is_empty() {
                 self.of.remove(&tenant);
             }
@@ -119,12 +131,14 @@ impl<T> Kept<T> {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a place. Where there is none, what is kept makes room: what is this tenant's own first, which may have as
-    /// many places as one tenant gets.
-    pub(crate) async fn place(&self, tenant: u64, id: &str) -> Option<Place> {
-        let make_room = || {
+    /// Waits for a place. Where there is none, what is kept makes room.
+    pub(crate) async fn place(&self, id: &str) -> Option<Place> {
+        let make_room = |room| {
             let mut items = self.items();
-            let superfluous = items.take(tenant).or_else(|| items.pop_oldest());
+            let superfluous = match room {
+                Room::Anybodys => items.pop_oldest(),
+                Room::Own => items.pop_oldest_of(id),
+            };
             // Not while others wait for the lock: it gives memory back.
             drop(items);
             drop(superfluous);
@@ -138,18 +152,18 @@ impl<T> Kept<T> {
     }
 
     /// Keeps something for a tenant. It is dropped later, if nobody takes it.
-    pub(crate) fn put(self: &Arc<Self>, tenant: u64, value: T)
+    pub(crate) fn put(self: &Arc<Self>, tenant: u64, id: &Arc<str>, value: T)
     where
         T: Send + 'static,
     {
         let (too_much, sweep) = {
             let mut items = self.items();
             // Who waits has looked for something to take before, or does when the lock is free.
-            if self.places.as_ref().is_some_and(|places| places.are_wanted()) {
+            if self.places.as_ref().is_some_and(|places| places.is_wanted(id)) {
                 drop(items);
                 return;
             }
-            items.put(tenant, value);
+            items.put(tenant, id, value);
             let too_much = if items.all.len() > self.most { items.pop_oldest() } else { None };
             (too_much, !std::mem::replace(&mut items.swept, true))
         };
@@ -211,6 +225,10 @@ mod tests {
 
     use super::*;
 
+    fn put<T: Send + 'static>(kept: &Arc<Kept<T>>, tenant: u64, value: T) {
+        kept.put(tenant, &tenant.to_string().into(), value);
+    }
+
     fn kept(places: Option<u32>) -> Arc<Kept<u32>> {
         Arc::new(Kept::new(places))
     }
@@ -218,9 +236,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_kept_is_its_tenants() {
         let kept = kept(None);
-        kept.put(1, 10);
-        kept.put(2, 20);
-        kept.put(1, 11);
+        put(&kept, 1, 10);
+        put(&kept, 2, 20);
+        put(&kept, 1, 11);
         assert_eq!(kept.take(3), None);
         assert_eq!([kept.take(1), kept.take(1), kept.take(1)], [Some(11), Some(10), None]);
         assert_eq!([kept.take(2), kept.take(2)], [Some(20), None]);
@@ -231,7 +249,7 @@ mod tests {
     async fn not_more_are_kept_than_may_be() {
         let kept = kept(None);
         let most = u32::try_from(MOST_KEPT).unwrap();
-        (0..most + 3).for_each(|number| kept.put(u64::from(number % 2), number));
+        (0..most + 3).for_each(|number| put(&kept, u64::from(number % 2), number));
         assert_eq!(kept.items().all.len(), MOST_KEPT);
         let left = std::iter::from_fn(|| kept.take(0).or_else(|| kept.take(1)));
         assert_eq!(left.min(), Some(3), "the oldest went");
@@ -240,28 +258,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_nobody_wants_goes() {
         let kept = kept(None);
-        kept.put(1, 10);
+        put(&kept, 1, 10);
         tokio::time::sleep(IDLE / 2).await;
-        kept.put(1, 11);
+        put(&kept, 1, 11);
         tokio::time::sleep(IDLE * 3 / 4).await;
         assert_eq!(kept.items().all.len(), 1);
         tokio::time::sleep(IDLE).await;
         assert_eq!(kept.items().all.len(), 0);
         assert!(!kept.items().swept, "the sweeper has gone home");
-        kept.put(1, 12);
+        put(&kept, 1, 12);
         tokio::time::sleep(IDLE * 2).await;
         assert_eq!(kept.items().all.len(), 0, "and comes again");
     }
 
     async fn place(kept: &Kept<(u32, Place)>, tenant: u64) -> Place {
-        kept.place(tenant, &tenant.to_string()).await.expect("there are places")
+        kept.place(&tenant.to_string()).await.expect("there are places")
     }
 
     #[tokio::test]
     async fn who_waits_for_a_place_gets_that_of_the_oldest() {
         let kept = Arc::new(Kept::new(Some(2)));
         for number in 0..2 {
-            kept.put(1, (number, place(&kept, 1).await));
+            put(&kept, 1, (number, place(&kept, 1).await));
         }
         place(&kept, 2).await;
         assert_eq!(kept.take(1).map(|(number, _)| number), Some(1));
@@ -271,12 +289,42 @@ mod tests {
     #[tokio::test]
     async fn who_has_all_that_one_tenant_gets_makes_room_itself() {
         let kept = Arc::new(Kept::new(Some(4)));
-        kept.put(2, (0, place(&kept, 2).await));
+        put(&kept, 2, (0, place(&kept, 2).await));
         for number in 1..=3 {
-            kept.put(1, (number, place(&kept, 1).await));
+            put(&kept, 1, (number, place(&kept, 1).await));
         }
         place(&kept, 1).now_or_never().expect("one of its own");
         assert!(kept.take(2).is_some(), "another tenant's would not help");
+    }
+
+    #[tokio::test]
+    async fn who_has_all_that_one_tenant_gets_makes_room_also_of_what_its_forerunner_left() {
+        let kept = Arc::new(Kept::new(Some(4)));
+        put(&kept, 2, (0, place(&kept, 2).await));
+        for number in 1..=3 {
+            // Of an earlier tenant of this id.
+            kept.put(7, &"1".into(), (number, place(&kept, 1).await));
+        }
+        place(&kept, 1).now_or_never().expect("one that was left");
+        assert!(kept.take(2).is_some());
+    }
+
+    #[tokio::test]
+    async fn whom_a_place_would_not_help_costs_others_nothing() {
+        let kept = Arc::new(Kept::new(Some(4)));
+        put(&kept, 2, (0, place(&kept, 2).await));
+        let mut all = vec![];
+        for _ in 0..3 {
+            all.push(place(&kept, 1).await);
+        }
+        let mut waits = Box::pin(place(&kept, 1));
+        assert!((&mut waits).now_or_never().is_none());
+        let (number, place) = kept.take(2).expect("it is still there");
+        put(&kept, 2, (number + 1, place));
+        assert!(kept.take(2).is_some_and(|(number, _)| number == 1), "and is kept again");
+        put(&kept, 1, (9, all.pop().expect("one of three")));
+        assert!(kept.take(1).is_none());
+        waits.now_or_never().expect("its own");
     }
 
     #[tokio::test]
@@ -285,7 +333,7 @@ mod tests {
         let taken = place(&kept, 1).await;
         let mut waits = Box::pin(place(&kept, 2));
         assert!((&mut waits).now_or_never().is_none());
-        kept.put(1, (0, taken));
+        put(&kept, 1, (0, taken));
         assert!(kept.take(1).is_none());
         waits.now_or_never().expect("the place");
     }

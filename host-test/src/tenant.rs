@@ -27,7 +27,7 @@ pub struct Tenant {
 struct Inner {
     /// No two tenants of the process have the same, whatever they are called.
     serial: u64,
-    id: String,
+    id: Arc<str>,
     connection: Connection,
     origin: Option<Origin>,
     limits: Limits,
@@ -50,7 +50,7 @@ impl Tenant {
         let places = Semaphore::new(limits.calls.clamp(1, Semaphore::MAX_PERMITS));
         let inner = Inner {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
-            id,
+            id: id.into(),
             origin: connection.origin(),
             pacing: Pacing::of(&connection),
             connection,
@@ -115,6 +115,14 @@ impl Tenant {
             Some(vault) if vault.holds(&key) => vault.clone(),
             _ => kept.insert(Vault::new(key)).clone(),
         }
+    }
+
+    pub(crate) fn forget_key(&self) {
+        *self.inner.vault.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn shared_id(&self) -> Arc<str> {
+        self.inner.id.clone()
     }
 
     pub(crate) fn pacing(&self) -> Option<Pacing> {

@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout};
 /// Places for calls that all tenants share.
 ///
 /// A free one goes to the tenant that has the fewest, and of several to the one whose last turn is the longest ago. One
-/// tenant alone gets three quarters of them, so that the first call of another one does not have to wait for a long one to
-/// end.
+/// tenant alone gets three quarters of them, of four or more, so that the first call of another one does not have to wait for
+/// a long one to end.
 #[derive(Debug)]
 pub(crate) struct Places {
     /// How many one tenant may have.
@@ -55,32 +55,47 @@ impl Places {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether somebody waits for a place.
-    pub(crate) fn are_wanted(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) > 0
+    /// Whether somebody waits who would get the place of this tenant, if it were free.
+    pub(crate) fn is_wanted(&self, tenant: &str) -> bool {
+        // Mostly nobody waits at all.
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        let lines = self.lines();
+        let helps = |(other, line): (&String, &Line)| !line.waiting.is_empty() && (line.has < self.most || other == tenant);
+        lines.tenants.iter().any(helps)
     }
 
     /// Waits for a place. It is given back when the result is dropped. Where there is none at once, room may be made, after
-    /// [`are_wanted`](Self::are_wanted) says so.
-    pub(crate) async fn place(self: &Arc<Self>, tenant: &str, make_room: impl FnOnce()) -> Place {
+    /// [`is_wanted`](Self::is_wanted) says so: with the place of anybody, or, where the tenant has as many as it may have,
+    /// with one of its own.
+    pub(crate) async fn place(self: &Arc<Self>, tenant: &str, make_room: impl FnOnce(Room)) -> Place {
         let (sender, mut receiver) = oneshot::channel();
-        let number = {
+        let (number, room) = {
             let mut lines = self.lines();
             lines.came += 1;
             let number = lines.came;
             lines.tenants.entry(tenant.to_owned()).or_default().waiting.push_back((number, sender));
             lines.give(self.most);
-            number
+            let has = lines.tenants.get(tenant).map_or(0, |line| line.has);
+            (number, if has < self.most { Room::Anybodys } else { Room::Own })
         };
         if receiver.try_recv().is_err() {
             let mut waiting = Waiting::new(self, tenant, number);
-            make_room();
+            make_room(room);
             // The sender is dropped by none but `waiting`.
             let _ = receiver.await;
             waiting.over = true;
         }
         Place { places: self.clone(), tenant: tenant.to_owned() }
     }
+}
+
+/// Whose place would help one who waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    Anybodys,
+    Own,
 }
 
 impl Lines {
@@ -358,11 +373,11 @@ mod tests {
     #[tokio::test]
     async fn a_single_call_is_next_however_many_wait() {
         let places = Arc::new(Places::new(4));
-        let mut flood: Vec<_> = (0..3).map(|_| places.place("flood", || {}).now_or_never().expect("a place")).collect();
-        let mut more: Vec<_> = (0..1000).map(|_| Box::pin(places.place("flood", || {}))).collect();
+        let mut flood: Vec<_> = (0..3).map(|_| places.place("flood", |_| {}).now_or_never().expect("a place")).collect();
+        let mut more: Vec<_> = (0..1000).map(|_| Box::pin(places.place("flood", |_| {}))).collect();
         assert!(more.iter_mut().all(|place| place.now_or_never().is_none()), "one tenant does not get all");
-        let first = places.place("a", || {}).now_or_never().expect("the place that one tenant alone does not get");
-        let mut second = Box::pin(places.place("b", || {}));
+        let first = places.place("a", |_| {}).now_or_never().expect("the place that one tenant alone does not get");
+        let mut second = Box::pin(places.place("b", |_| {}));
         assert!((&mut second).now_or_never().is_none(), "all are taken");
         flood.pop();
         let second = second.now_or_never().expect("the next place that is free");
@@ -378,9 +393,9 @@ mod tests {
     #[tokio::test]
     async fn places_of_those_who_give_up_are_not_lost() {
         let places = Arc::new(Places::new(1));
-        let taken = places.place("a", || {}).await;
-        let mut given = Box::pin(places.place("b", || {}));
-        let mut waiting = Box::pin(places.place("c", || {}));
+        let taken = places.place("a", |_| {}).await;
+        let mut given = Box::pin(places.place("b", |_| {}));
+        let mut waiting = Box::pin(places.place("c", |_| {}));
         assert!((&mut given).now_or_never().is_none() && (&mut waiting).now_or_never().is_none());
         drop(taken);
         // It has it by now, but does not know.
