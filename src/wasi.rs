@@ -131,7 +131,6 @@ impl Wasi {
         response: &FutureIncomingResponse,
         bounds: Bounds,
     ) -> Result<Option<OutgoingBody>, Fault> {
-        let mut flushing = false;
         loop {
             match upload.stream.check_write() {
                 Ok(0) => {
@@ -142,16 +141,12 @@ impl Wasi {
                         return Ok(Some(upload.body));
                     }
                 }
-                Ok(_) if flushing => {
+                Ok(_) if upload.flushing => {
                     upload.finish();
                     return Ok(None);
                 }
                 Ok(room) => {
-                    let room = usize::try_from(room).unwrap_or(PIECE).min(PIECE);
-                    let (piece, later) = upload.rest.split_at_checked(room).unwrap_or((upload.rest, &[]));
-                    upload.rest = later;
-                    flushing = upload.rest.is_empty();
-                    if upload.stream.write(piece).is_err() || (flushing && upload.stream.flush().is_err()) {
+                    if upload.write(room).is_err() {
                         return Ok(Some(upload.body));
                     }
                 }
@@ -231,23 +226,37 @@ struct Upload<'a> {
     stream: OutputStream,
     body: OutgoingBody,
     rest: &'a [u8],
+    /// Nothing is left to be written: what was, is on its way.
+    flushing: bool,
 }
 
 impl<'a> Upload<'a> {
-    /// Hands over a body before its request leaves, if the engine takes all of it at once: they then leave together. `None` when
-    /// it has.
+    /// Hands over a body before its request leaves, as far as the engine takes it without a wait: they then leave together.
+    /// `None` when it has taken all of it.
     fn begin(body: OutgoingBody, bytes: &'a [u8]) -> Result<Option<Self>, Fault> {
         let Ok(stream) = body.write() else { return Err(Fault::Unsendable) };
-        let upload = Self { stream, body, rest: bytes };
-        let fits = |room| usize::try_from(room).is_ok_and(|room| room >= bytes.len());
-        if bytes.len() <= PIECE && upload.stream.check_write().is_ok_and(fits) {
-            if upload.stream.write(bytes).is_err() {
-                return Err(Fault::Unsendable);
+        let mut upload = Self { stream, body, rest: bytes, flushing: false };
+        let fits = |room: &u64| usize::try_from(*room).is_ok_and(|room| room >= bytes.len());
+        if bytes.len() <= PIECE
+            && let Some(room) = upload.stream.check_write().ok().filter(fits)
+        {
+            upload.write(room).map_err(|_| Fault::Unsendable)?;
+            if upload.stream.check_write().is_ok_and(|room| room > 0) {
+                upload.finish();
+                return Ok(None);
             }
-            upload.finish();
-            return Ok(None);
         }
         Ok(Some(upload))
+    }
+
+    /// Writes as much as there is room for. After the last piece, more room means that the engine has it.
+    fn write(&mut self, room: u64) -> Result<(), StreamError> {
+        let room = usize::try_from(room).unwrap_or(PIECE).min(PIECE);
+        let (piece, later) = self.rest.split_at_checked(room).unwrap_or((self.rest, &[]));
+        self.rest = later;
+        self.flushing = later.is_empty();
+        self.stream.write(piece)?;
+        if self.flushing { self.stream.flush() } else { Ok(()) }
     }
 
     /// The engine has it all.
