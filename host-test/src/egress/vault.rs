@@ -90,10 +90,19 @@ impl Inner {
 fn spellings(key: &ApiKey, stand_in: &str) -> Vec<Secret> {
     let key = key.expose();
     let mut spellings = vec![Zeroizing::new(key.to_owned())];
-    let escaped = Zeroizing::new(serde_json::Value::from(key).to_string());
-    let escaped = Zeroizing::new(escaped[1..escaped.len() - 1].to_owned());
-    spellings.push(Zeroizing::new(escaped.replace('/', "\\/")));
-    spellings.push(escaped);
+    // Large enough for every escape, so that they do not grow: what a text leaves behind then is not wiped.
+    let mut quoted = Zeroizing::new(Vec::with_capacity(6 * key.len() + 2));
+    // Texts can be written to memory.
+    let _ = serde_json::to_writer(&mut *quoted, key);
+    let escaped = std::str::from_utf8(&quoted).unwrap_or_default();
+    let escaped = escaped.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(escaped);
+    let mut slashed = Zeroizing::new(String::with_capacity(2 * escaped.len()));
+    for character in escaped.chars() {
+        slashed.push_str(if character == '/' { "\\" } else { "" });
+        slashed.push(character);
+    }
+    spellings.push(slashed);
+    spellings.push(Zeroizing::new(escaped.to_owned()));
     spellings.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     spellings.dedup();
     let secret = |spelling: Zeroizing<String>| {
@@ -151,9 +160,10 @@ fn undecided(text: &[u8], secrets: &[Secret]) -> usize {
     secrets.iter().map(begins).max().unwrap_or(0)
 }
 
-/// How long the possible beginning of a key is held back: little beside the seconds after which the component takes a body
-/// for broken. A server that sends a key in pieces so far apart does it on purpose, and could spell it as it likes.
-const LONGEST_HOLD: Duration = Duration::from_millis(10);
+/// How long the possible beginning of a key is held back: longer than a lost packet takes to come again, and not so long that
+/// the component takes a body that goes on for one that stands still. A server that sends a key in pieces further apart does it on
+/// purpose, and could spell it as it likes. A body that ends is not held.
+const LONGEST_HOLD: Duration = Duration::from_secs(5);
 
 /// A body without the secrets. What may be the beginning of one is held back until it is known.
 struct Locked {
