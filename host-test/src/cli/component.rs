@@ -13,8 +13,8 @@ use memberspot_host::{
 };
 use serde_json::json;
 
-use super::SUCCESS;
 use super::output::{self, Failure};
+use super::{SUCCESS, code_cache};
 
 /// Write the component to a file, for other engines; or say what it is.
 #[derive(Debug, Args)]
@@ -97,6 +97,10 @@ impl Component {
             return Ok(SUCCESS);
         }
         fs::write(file, &bytes).map_err(|error| Failure::output(file, &error))?;
+        if self.precompile {
+            // Whoever can write to it can have anything executed, so the library refuses what others can write to.
+            code_cache::restrict(file).map_err(|error| Failure::output(file, &error))?;
+        }
         if json {
             output::json(&json!({"file": file.to_string_lossy(), "bytes": bytes.len()}))?;
         } else {

@@ -89,7 +89,10 @@ fn typed_or_piped() -> Result<ApiKey, Failure> {
         Zeroizing::new(rpassword::prompt_password("API key: ").map_err(unreadable)?)
     } else {
         let mut text = Zeroizing::new(String::new());
-        io::stdin().take(LONGEST_KEY).read_to_string(&mut text).map_err(unreadable)?;
+        let length = io::stdin().take(LONGEST_KEY + 1).read_to_string(&mut text).map_err(unreadable)?;
+        if length as u64 > LONGEST_KEY {
+            return Err(Failure::usage(format!("the key is longer than {LONGEST_KEY} bytes")));
+        }
         text
     };
     match text.trim_end_matches(['\r', '\n']) {

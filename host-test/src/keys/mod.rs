@@ -93,6 +93,14 @@ pub enum KeyError {
         /// Where it was found.
         place: String,
     },
+    /// What is there is too long to be a key.
+    #[error("what is in {place} is longer than {most} bytes, so it is no key")]
+    Long {
+        /// Where it was found.
+        place: String,
+        /// How long it may be.
+        most: u64,
+    },
     /// What is there is too short to be a key of this kind.
     #[error("the key in {place} is shorter than {least} bytes")]
     Short {
@@ -213,8 +221,11 @@ pub(crate) fn read_key_file(path: &Path) -> Result<ApiKey, KeyError> {
         }
     }
     let mut text = Zeroizing::new(Vec::new());
-    let read = file.take(LONGEST_KEY_FILE).read_to_end(&mut text);
-    read.map_err(|source| KeyError::Unreadable { place: place(), source })?;
+    let read = file.take(LONGEST_KEY_FILE + 1).read_to_end(&mut text);
+    let length = read.map_err(|source| KeyError::Unreadable { place: place(), source })?;
+    if length as u64 > LONGEST_KEY_FILE {
+        return Err(KeyError::Long { place: place(), most: LONGEST_KEY_FILE });
+    }
     let text = std::str::from_utf8(&text).map_err(|_| KeyError::NotText { place: place() })?;
     let key = without_line_break(text);
     if key.is_empty() { Err(KeyError::Missing { place: place() }) } else { Ok(ApiKey::new(key)) }
@@ -264,6 +275,10 @@ mod tests {
         assert!(matches!(store.key("school-1").await, Err(KeyError::Exposed { mode: 0o640, .. })));
         write(b"key", 0o604);
         assert!(matches!(store.key("school-1").await, Err(KeyError::Exposed { .. })));
+        write(&vec![b'k'; 65_537], 0o600);
+        assert!(matches!(store.key("school-1").await, Err(KeyError::Long { .. })));
+        write(&vec![b'k'; 65_536], 0o600);
+        assert!(store.key("school-1").await.is_ok());
         write(b"", 0o600);
         assert!(matches!(store.key("school-1").await, Err(KeyError::Missing { .. })));
         write(b"\xff", 0o600);
