@@ -14,7 +14,7 @@ use memberspot_host::audit::{
 };
 use memberspot_host::bindings::exports::memberspot::connector::types::{Error, FailureCode};
 use memberspot_host::simulator::{Clock, Fault, Injection, Options, School, Simulator};
-use memberspot_host::{Connection, Host, HostError, Limits, Metrics, Tenant};
+use memberspot_host::{Connection, Host, HostError, Isolation, Limits, Metrics, Tenant};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -629,9 +629,30 @@ async fn metrics_count_what_ends_in_any_way() {
     }
 }
 
-/// Notes the fields of spans.
+/// Notes the fields of spans, and how many hold them open.
 #[derive(Clone, Default)]
-struct Spans(Arc<Mutex<Vec<(String, Fields)>>>);
+struct Spans(Arc<Mutex<Vec<Span>>>);
+
+#[derive(Clone, Debug)]
+struct Span {
+    name: &'static str,
+    fields: Fields,
+    open: usize,
+}
+
+impl Spans {
+    fn with<T>(&self, id: &tracing::span::Id, work: impl FnOnce(&mut Span) -> T) -> T {
+        let index = usize::try_from(id.into_u64()).unwrap() - 1;
+        work(&mut self.0.lock().unwrap()[index])
+    }
+
+    /// The host's own, without those that the engine has for what the component calls.
+    fn of_the_host(&self) -> Vec<Span> {
+        let mut spans = self.0.lock().unwrap().clone();
+        spans.retain(|span| span.name != "wit-bindgen import");
+        spans
+    }
+}
 
 #[derive(Clone, Default, Debug)]
 struct Fields(BTreeMap<String, String>);
@@ -651,13 +672,24 @@ impl tracing::Subscriber for Spans {
         let mut fields = Fields::default();
         span.record(&mut fields);
         let mut spans = self.0.lock().unwrap();
-        spans.push((span.metadata().name().into(), fields));
+        spans.push(Span { name: span.metadata().name(), fields, open: 1 });
         tracing::span::Id::from_u64(spans.len() as u64)
     }
 
-    fn record(&self, span: &tracing::span::Id, values: &tracing::span::Record) {
-        let index = usize::try_from(span.into_u64()).unwrap() - 1;
-        values.record(&mut self.0.lock().unwrap()[index].1);
+    fn clone_span(&self, id: &tracing::span::Id) -> tracing::span::Id {
+        self.with(id, |span| span.open += 1);
+        id.clone()
+    }
+
+    fn try_close(&self, id: tracing::span::Id) -> bool {
+        self.with(&id, |span| {
+            span.open -= 1;
+            span.open == 0
+        })
+    }
+
+    fn record(&self, id: &tracing::span::Id, values: &tracing::span::Record) {
+        self.with(id, |span| values.record(&mut span.fields));
     }
 
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
@@ -674,11 +706,10 @@ async fn spans_have_the_names_of_opentelemetry_and_no_addresses() {
     let simulator = simulator();
     let tenant = tenant(&host, &simulator).on_behalf_of("alice@example.com");
     host.call(&tenant, "find-user", &json!({"email": "anna@example.com"})).await.unwrap();
-    let mut spans = spans.0.lock().unwrap().clone();
-    // The engine's own, of what the component calls.
-    spans.retain(|(name, _)| name != "wit-bindgen import");
-    let [(call, of_call), (request, of_request)] = &spans[..] else { panic!("{spans:?}") };
-    assert_eq!((call.as_str(), request.as_str()), ("memberspot call", "HTTP request"));
+    let spans = spans.of_the_host();
+    let [call, request] = &spans[..] else { panic!("{spans:?}") };
+    assert_eq!((call.name, request.name), ("memberspot call", "HTTP request"));
+    let (of_call, of_request) = (&call.fields, &request.fields);
     let field = |fields: &Fields, name: &str| fields.0.get(name).cloned().unwrap_or_default();
     assert_eq!(field(of_call, "otel.name"), r#""users.find-user""#);
     assert_eq!(field(of_call, "memberspot.tenant"), r#""school-1""#);
@@ -689,4 +720,22 @@ async fn spans_have_the_names_of_opentelemetry_and_no_addresses() {
     assert!(!field(of_request, "server.address").is_empty());
     let all = format!("{spans:?}");
     assert!(!all.contains("anna@") && !all.contains("alice@") && !all.contains(KEY), "{all}");
+}
+#[tokio::test]
+async fn spans_end_with_their_call_also_where_the_instance_is_kept() {
+    let spans = Spans::default();
+    let _subscribed = tracing::subscriber::set_default(spans.clone());
+    let host = Host::builder().sender(network().clone()).build().unwrap();
+    let simulator = simulator();
+    let mut limits = Limits::default();
+    limits.isolation = Isolation::Reuse { calls: 10 };
+    let tenant = host.tenant_within("school-1", tenant(&host, &simulator).connection().clone(), limits);
+    let mut batch = host.batch(&tenant);
+    for calls in 1..=3 {
+        host.call(&tenant, "find-user", &json!({"email": "anna@example.com"})).await.unwrap();
+        batch.call("find-user", &json!({"email": "anna@example.com"})).await.unwrap();
+        let spans = spans.of_the_host();
+        assert_eq!(spans.len(), calls * 4);
+        assert!(spans.iter().all(|span| span.open == 0), "{spans:?}");
+    }
 }

@@ -66,6 +66,11 @@ fn compiled_code_is_kept_where_nobody_else_can_write() {
         assert_eq!(files(), [] as [PathBuf; 0], "in a folder that is not the user's alone");
     }
     set_mode(0o700);
+    // Somebody else could put another folder in its place.
+    fs::set_permissions(caches.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    look();
+    assert_eq!(files(), [] as [PathBuf; 0]);
+    fs::set_permissions(caches.path(), fs::Permissions::from_mode(0o700)).unwrap();
     fs::remove_dir(&folder).unwrap();
     std::os::unix::fs::symlink(std::env::temp_dir(), &folder).unwrap();
     look();
@@ -80,6 +85,9 @@ fn the_code_can_be_taken_away() {
     let file = folder.path().join("component.cwasm");
     let ran = run(memberspot(&["component", "--json", "--precompile", "--out"]).arg(&file));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert_eq!(ran.json()["bytes"], fs::metadata(&file).unwrap().len());
+    let metadata = fs::metadata(&file).unwrap();
+    assert_eq!(ran.json()["bytes"], metadata.len());
+    #[cfg(unix)]
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777, 0o600);
     assert_eq!(run(&mut memberspot(&["component", "--precompile"])).code, 2);
 }
