@@ -46,8 +46,8 @@ pub const TOO_MANY: Malformed = Malformed("an answer of at most 10,000 items, 25
 const MOST_OBJECTS: usize = 250_000;
 const MOST_VALUES: usize = 1_000_000;
 
-/// What an answer holds that has not too much in it: an object or a list, if it is JSON. Commas and braces are counted where texts have them, too; that errs on the
-/// safe side.
+/// What an answer holds that has not too much in it: an object or a list, if it is JSON. Commas and braces are counted where
+/// texts have them, too; that errs on the safe side.
 fn parse<'a>(body: &'a str, what: &'static str) -> Result<Json<'a>, Malformed> {
     let count = |wanted| body.bytes().filter(|byte| *byte == wanted).count();
     if body.len() > MOST_OBJECTS && (count(b'{') > MOST_OBJECTS || count(b',') > MOST_VALUES) {

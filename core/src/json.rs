@@ -231,6 +231,25 @@ mod tests {
     }
 
     #[test]
+    fn the_objects_of_a_list_are_read_where_they_stand() {
+        let raws = |text| {
+            let read =
+                |object: Object<'_>| if object.raw().contains("stop") { Err("stop") } else { Ok(object.raw().to_owned()) };
+            Json::presumed(text).objects(read)
+        };
+        let texts = |texts: &[&str]| Ok(Ok(texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()));
+        assert_eq!(raws("[]"), texts(&[]));
+        assert_eq!(raws("\n[ ] "), texts(&[]));
+        assert_eq!(raws(r#" [ {"a": "],["} ,{},{"b":{"c":[1]}}] "#), texts(&[r#"{"a": "],["}"#, "{}", r#"{"b":{"c":[1]}}"#]));
+        assert_eq!(raws(r#"[{}, {"stop": 1}, 3"#), Ok(Err("stop")), "what is behind is not looked at");
+        for text in
+            ["", "{}", "[", "[{}", "[{},]", "[{}{}]", "[{}]]", "[{}] x", "[1]", "[{},null]", "[[]]", r#"[{"a":}]"#, "[,{}]"]
+        {
+            assert_eq!(raws(text), Err(NoObjects), "{text}");
+        }
+    }
+
+    #[test]
     fn nesting_of_any_depth_needs_no_stack() {
         let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
         let run = std::thread::Builder::new().stack_size(64 * 1024);
@@ -244,6 +263,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn objects_are_those_that_a_list_has(text in "[\\[\\]{},:\"a1 ]{0,12}") {
+            let listed = Json::parse(&text).and_then(Json::list);
+            let listed = listed.and_then(|items| items.into_iter().map(|item| Some(item.object()?.raw())).collect::<Option<Vec<_>>>());
+            let read = Json::presumed(&text).objects(|object| Ok::<_, ()>(object.raw()));
+            prop_assert_eq!(read.ok().and_then(Result::ok), listed);
+        }
+
         #[test]
         fn no_text_makes_reading_panic(text in any::<String>()) {
             if let Some(json) = Json::parse(&text) {
