@@ -30,7 +30,7 @@ use crate::keys::{ApiKey, KeyError, KeyStore};
 use crate::limits::{ITEMS, Meter, TABLE_ELEMENTS, Ticker};
 use crate::observe::{Observer, Told};
 use crate::precompiled::{self, PrecompiledError};
-use crate::rate::{Buckets, KeyId, Rate, RateLimiter};
+use crate::rate::{Buckets, Rate, RateLimiter};
 use crate::sender::{HttpSender, PooledSender, Reach};
 use crate::turns::{InTurn, Place, Tenants, Yielded};
 use crate::{COMPONENT, Connection, Isolation, Limits, Metrics, Origin, Tenant};
@@ -788,7 +788,7 @@ impl Live {
     fn of(host: &Inner, tenant: &Tenant, taken: Taken, key: Option<ApiKey>, traffic: &Arc<Traffic>) -> Result<Self, HostError> {
         let place = match taken {
             Taken::Kept(mut live) if live.is_for(key.as_ref()) => {
-                live.renew(tenant, key.as_ref(), traffic, host.rate_limiter.as_ref());
+                live.renew(tenant, traffic, host.rate_limiter.as_ref());
                 return Ok(live);
             }
             // Its memory goes back before its place is taken again.
@@ -808,7 +808,7 @@ impl Live {
 
     fn is_for(&self, key: Option<&ApiKey>) -> bool {
         match (&self.store.data().egress.vault, key) {
-            (Some(vault), Some(key)) => vault.holds(key),
+            (Some(vault), Some(key)) => vault.key() == key,
             (None, None) => true,
             _ => false,
         }
@@ -816,10 +816,10 @@ impl Live {
 
     /// Makes it ready for another call. The environment stays, and in it what stands in for the key: the component may have
     /// read it once and for all.
-    fn renew(&mut self, tenant: &Tenant, key: Option<&ApiKey>, traffic: &Arc<Traffic>, limiter: Option<&Arc<dyn RateLimiter>>) {
+    fn renew(&mut self, tenant: &Tenant, traffic: &Arc<Traffic>, limiter: Option<&Arc<dyn RateLimiter>>) {
         let state = self.store.data_mut();
         state.egress.traffic = traffic.clone();
-        state.egress.rate = rate(tenant, key, limiter);
+        state.egress.rate = rate(tenant, limiter);
         state.meter.renew();
     }
 
@@ -861,9 +861,9 @@ impl Live {
 }
 
 /// The limits of Memberspot, for one call.
-fn rate(tenant: &Tenant, key: Option<&ApiKey>, limiter: Option<&Arc<dyn RateLimiter>>) -> Option<Rate> {
+fn rate(tenant: &Tenant, limiter: Option<&Arc<dyn RateLimiter>>) -> Option<Rate> {
     let (limiter, pacing) = limiter.zip(tenant.pacing())?;
-    Rate::of_call(limiter, pacing, KeyId::of(tenant.origin(), key))
+    Rate::of_call(limiter, pacing)
 }
 
 /// Adds up how long a future takes while it runs, and ends it when that is too long. Without the time that it waits: a guest
@@ -965,7 +965,7 @@ pub struct State {
 impl State {
     fn new(tenant: &Tenant, key: Option<ApiKey>, traffic: Arc<Traffic>, limiter: Option<&Arc<dyn RateLimiter>>) -> Self {
         let limits = tenant.limits();
-        let rate = rate(tenant, key.as_ref(), limiter);
+        let rate = rate(tenant, limiter);
         let vault = key.map(|key| tenant.vault(key));
         let mut wasi = WasiCtx::builder();
         if let Some(vault) = &vault {

@@ -420,27 +420,27 @@ impl Pacing {
 #[derive(Clone)]
 pub(crate) struct Rate {
     limiter: Arc<dyn RateLimiter>,
-    key: KeyId,
     per_second: NonZeroU32,
     deadline: Instant,
 }
 
 impl Rate {
     /// `None` when there are none.
-    pub(crate) fn of_call(limiter: &Arc<dyn RateLimiter>, pacing: Pacing, key: KeyId) -> Option<Self> {
+    pub(crate) fn of_call(limiter: &Arc<dyn RateLimiter>, pacing: Pacing) -> Option<Self> {
         let deadline = Instant::now() + pacing.deadline;
-        pacing.per_second.map(|per_second| Self { limiter: limiter.clone(), key, per_second, deadline })
+        pacing.per_second.map(|per_second| Self { limiter: limiter.clone(), per_second, deadline })
     }
 
-    /// The turn that a request has to wait for. `None` when its route is not limited.
+    /// The turn that a request has to wait for. `None` when its route is not limited: then nobody asks which key it has.
     pub(crate) fn turn(
         &self,
         request: &Request<WasiBody>,
         options: Option<&RequestOptions>,
+        key: &dyn Fn() -> KeyId,
     ) -> Option<impl Future<Output = Result<Box<dyn Turn>, Duration>> + Send + use<>> {
         let route = Route::find(crate::egress::method(request.method())?, request.uri().path())?;
         route.function.limit?;
-        let limited = Limited { key: self.key, route: route.template, per_second: self.per_second.get() };
+        let limited = Limited { key: key(), route: route.template, per_second: self.per_second.get() };
         let first_byte = options.and_then(|options| options.first_byte_timeout).unwrap_or(FIRST_BYTE);
         let longest = self.deadline.saturating_duration_since(Instant::now()).min(first_byte / 2);
         let keeper = self.limiter.clone();

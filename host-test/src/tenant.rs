@@ -112,7 +112,7 @@ impl Tenant {
     pub(crate) fn vault(&self, key: ApiKey) -> Vault {
         let mut kept = self.inner.vault.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {
-            Some(vault) if vault.holds(&key) => vault.clone(),
+            Some(vault) if *vault.key() == key => vault.clone(),
             _ => kept.insert(Vault::new(key)).clone(),
         }
     }

@@ -26,7 +26,7 @@ pub(crate) use vault::Vault;
 use tracing::Instrument as _;
 
 use crate::observe::Exchanging;
-use crate::rate::{self, Rate};
+use crate::rate::{self, KeyId, Rate};
 use crate::sender::HttpSender;
 
 /// A request that the host's policy did not let through, and what would.
@@ -133,7 +133,8 @@ impl WasiHttpHooks for Egress {
         }
         let request = request.map(|body| self.traffic.outgoing(body));
         let request = request.map(|body| if let Some(told) = &told { told.outgoing(body) } else { body });
-        let turn = self.rate.as_ref().and_then(|rate| rate.turn(&request, options.as_ref()));
+        let key = || KeyId::of(self.allowed.as_ref(), self.vault.as_ref().map(Vault::key));
+        let turn = self.rate.as_ref().and_then(|rate| rate.turn(&request, options.as_ref(), &key));
         let (sender, vault, traffic, origin) =
             (self.sender.clone(), self.vault.clone(), self.traffic.clone(), self.allowed.clone());
         let span = told.as_ref().map_or_else(tracing::Span::none, Exchanging::span);

@@ -47,9 +47,9 @@ impl Vault {
         &self.0.stand_in
     }
 
-    /// Whether this is its key.
-    pub(crate) fn holds(&self, key: &ApiKey) -> bool {
-        self.0.key == *key
+    /// The key, for what counts its use.
+    pub(crate) fn key(&self) -> &ApiKey {
+        &self.0.key
     }
 
     /// Puts the key into a request that leaves for the tenant's origin.
